@@ -1,49 +1,58 @@
 package codec
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"strings"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// MaxStringLen is the length in bytes that the two-byte prefix of a string can say (1.5.3, in 5.0 1.5.4).
+const MaxStringLen = 65535
 
 // ValidString reports whether s is an MQTT UTF-8 Encoded String: at most 65,535 bytes of
 // well-formed UTF-8 without surrogates and without U+0000 (1.5.3, in 5.0 1.5.4).
 func ValidString(s string) bool {
-	if len(s) > 65535 || !utf8.ValidString(s) {
+	if len(s) > MaxStringLen {
 		return false
 	}
-	for i := range len(s) {
-		if s[i] == 0 {
-			return false
-		}
-	}
-	return true
+	seen := scanText(s)
+	return seen == 0 || seen == seenHigh && utf8.ValidString(s)
 }
 
 // ValidTopicName reports whether s is a Topic Name: a valid string of at least one byte
 // without wildcards (4.7).
 func ValidTopicName(s string) bool {
-	if s == "" || !ValidString(s) {
+	if len(s)-1 >= MaxStringLen || s == "" {
 		return false
 	}
-	for i := range len(s) {
-		if s[i] == '+' || s[i] == '#' {
-			return false
-		}
-	}
-	return true
+	seen := scanName(s)
+	return seen == 0 || seen == seenHigh && utf8.ValidString(s)
 }
 
 // ValidTopicFilter reports whether s is a Topic Filter: a valid string of at least one byte
 // in which + fills a whole level and # stands alone at the end (4.7.1). The share prefix of a
 // Shared Subscription is not looked at.
 func ValidTopicFilter(s string) bool {
-	if s == "" || !ValidString(s) {
+	if len(s)-1 >= MaxStringLen || s == "" {
 		return false
 	}
-	for i := range len(s) {
+	seen := scanName(s)
+	if seen == 0 {
+		return true
+	}
+	return seen&seenNUL == 0 && (seen&seenHigh == 0 || utf8.ValidString(s)) && validWildcards(s)
+}
+
+// validWildcards reports whether each wildcard of s stands where 4.7.1 allows it.
+func validWildcards(s string) bool {
+	for i := 0; i < len(s); i++ {
 		switch s[i] {
-		case '+':
+		case '+': // [MQTT-4.7.1-3], in 5.0 [MQTT-4.7.1-2]
 			if i > 0 && s[i-1] != '/' || i+1 < len(s) && s[i+1] != '/' {
 				return false
 			}
-		case '#':
+		case '#': // [MQTT-4.7.1-2], in 5.0 [MQTT-4.7.1-1]
 			if i > 0 && s[i-1] != '/' || i+1 < len(s) {
 				return false
 			}
@@ -51,3 +60,107 @@ func ValidTopicFilter(s string) bool {
 	}
 	return true
 }
+
+// What scanText and scanName have seen in a string.
+const (
+	seenHigh     = 1 << iota // a byte above 0x7F: the string is not plain ASCII
+	seenNUL                  // the byte 0x00
+	seenWildcard             // + or #
+)
+
+// The masks look at eight bytes at once. For a word x, (x-lows)&^x&highs is zero exactly when
+// no byte of x is zero. '+' (0x2B) and '#' (0x23) differ in the bit 0x08 alone, so that one
+// comparison finds both.
+const (
+	lows     = 0x0101010101010101
+	highs    = 0x8080808080808080
+	hashes   = 0x2323232323232323
+	plusBits = 0x0808080808080808
+)
+
+// scanText says whether s holds bytes above 0x7F or the byte 0x00.
+func scanText(s string) int {
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	var high, nul uint64
+	if len(b) < 8 {
+		x := shortWord(b)
+		high, nul = x, (x-lows)&^x
+	} else {
+		for ; len(b) > 8; b = b[8:] {
+			x := binary.LittleEndian.Uint64(b)
+			high |= x
+			nul |= (x - lows) &^ x
+		}
+		x := binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s[len(s)-8:]), 8))
+		high |= x
+		nul |= (x - lows) &^ x
+	}
+	if (high|nul)&highs == 0 {
+		return 0
+	}
+	seen := 0
+	if high&highs != 0 {
+		seen = seenHigh
+	}
+	if nul&highs != 0 {
+		seen |= seenNUL
+	}
+	return seen
+}
+
+// scanName is scanText that looks for wildcards too.
+func scanName(s string) int {
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	var high, nul, wild uint64
+	if len(b) < 8 {
+		x := shortWord(b)
+		y := x&^plusBits ^ hashes
+		high, nul, wild = x, (x-lows)&^x, (y-lows)&^y
+	} else {
+		for ; len(b) > 8; b = b[8:] {
+			x := binary.LittleEndian.Uint64(b)
+			y := x&^plusBits ^ hashes
+			high |= x
+			nul |= (x - lows) &^ x
+			wild |= (y - lows) &^ y
+		}
+		x := binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s[len(s)-8:]), 8))
+		y := x&^plusBits ^ hashes
+		high |= x
+		nul |= (x - lows) &^ x
+		wild |= (y - lows) &^ y
+	}
+	if (high|nul|wild)&highs == 0 {
+		return 0
+	}
+	seen := 0
+	if high&highs != 0 {
+		seen = seenHigh
+	}
+	if nul&highs != 0 {
+		seen |= seenNUL
+	}
+	if wild&highs != 0 {
+		seen |= seenWildcard
+	}
+	return seen
+}
+
+// shortWord packs fewer than eight bytes into a word; the rest of it is filled with 'A', a byte
+// that no scan looks for.
+func shortWord(b []byte) uint64 {
+	const fill = 0x4141414141414141
+	switch n := len(b); {
+	case n >= 4:
+		// The two halves may overlap.
+		return uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint32(b[n-4:]))<<32
+	case n >= 2:
+		return uint64(binary.LittleEndian.Uint16(b)) | uint64(binary.LittleEndian.Uint16(b[n-2:]))<<16 | fill&^0xFFFFFFFF
+	case n == 1:
+		return uint64(b[0]) | fill&^0xFF
+	}
+	return fill
+}
+
+// hasWildcard reports whether s holds + or #.
+func hasWildcard(s string) bool { return strings.ContainsAny(s, "+#") }
