@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -146,6 +147,38 @@ func BenchmarkCache(b *testing.B) {
 				cache.Lookup(names[i%len(names)])
 				i++
 			}
+		})
+	}
+}
+
+// BenchmarkTreeDeep publishes to 65,535 slashes among 1,000 filters about as long that
+// differ in one place each: the most work a subscription can cause.
+func BenchmarkTreeDeep(b *testing.B) {
+	const n, length = 1000, 65535
+	shapes := map[string]func(i int) string{
+		"missed": func(i int) string {
+			return strings.Repeat("/", 60*i+1) + "x" + strings.Repeat("/", length-3-60*i) + "+"
+		},
+		"matched": func(i int) string { return strings.Repeat("/", 60*i) + "+" + strings.Repeat("/", length-60*i) },
+		"all +": func(i int) string {
+			return strings.Repeat("+/", 30*i) + "/" + strings.Repeat("+/", length/2-1-30*i) + "#"
+		},
+	}
+	name := strings.Repeat("/", length)
+	for shape, filter := range shapes {
+		b.Run(shape, func(b *testing.B) {
+			var tree Tree[*session]
+			before := heap()
+			for i := range n {
+				tree.Subscribe("", filter(i), nil, Options{})
+			}
+			each := float64(heap()-before) / n
+			var dst []Target[*session]
+			for b.Loop() {
+				dst = tree.AppendMatches(dst[:0], name)
+			}
+			b.ReportMetric(each, "B/sub")
+			b.ReportMetric(float64(len(dst)), "targets/op")
 		})
 	}
 }

@@ -82,8 +82,8 @@ func (c *Cache[T]) keep(h, stamp uint64, name string) {
 		set = c.set(h)
 	}
 	e := &set[1]
-	if c.fresh(e) && !c.fresh(&set[0]) {
-		e = &set[0]
+	if e.hash != h && (set[0].hash == h || c.fresh(e) && !c.fresh(&set[0])) {
+		e = &set[0] // the name's own old entry, or one that has run out
 	}
 	c.bytes -= e.size()
 	clear(e.targets)

@@ -129,3 +129,50 @@ func TestCacheDoesNotKeepTheName(t *testing.T) {
 		t.Errorf("x/y has %d targets, want none", got)
 	}
 }
+
+// TestCacheComparesNames: two names may have the same hash.
+func TestCacheComparesNames(t *testing.T) {
+	var tree Tree[int]
+	tree.Subscribe("", "a/b", 1, Options{})
+	cache := Cache[int]{Tree: &tree}
+	cache.Lookup("a/b")
+	e := &cache.set(hash("a/b"))[0]
+	if string(e.name) != "a/b" {
+		t.Fatalf("the name last used comes first: found %q", e.name)
+	}
+	copy(e.name, "x/y") // another name under the hash of this one
+	if got := len(cache.Lookup("a/b")); got != 1 {
+		t.Errorf("%d targets, want 1", got)
+	}
+	if e := &cache.set(hash("a/b"))[0]; string(e.name) != "a/b" {
+		t.Errorf("the entry of another name was used: %q", e.name)
+	}
+}
+
+// TestCacheLetsGo: an entry that is used again keeps none of its earlier targets reachable.
+func TestCacheLetsGo(t *testing.T) {
+	var tree Tree[*session]
+	gone := make([]session, 5)
+	for i := range gone {
+		tree.Subscribe("", "a/b", &gone[i], Options{})
+	}
+	cache := Cache[*session]{Tree: &tree}
+	cache.Lookup("a/b")
+	for i := range gone {
+		tree.Unsubscribe("", "a/b", &gone[i])
+	}
+	stays := new(session)
+	tree.Subscribe("", "a/b", stays, Options{})
+	cache.Lookup("a/b")
+	check := func(targets []Target[*session]) {
+		for _, target := range targets[:cap(targets)] {
+			if s := target.Subscriber; s != nil && s != stays {
+				t.Fatal("a subscriber that left is still reachable")
+			}
+		}
+	}
+	check(cache.scratch)
+	for i := range cache.slots {
+		check(cache.slots[i].targets)
+	}
+}

@@ -8,7 +8,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mqlab/mqlab/codec"
+	"github.com/mqlab/mqlab/conformance/rules"
 )
+
+func TestFaultsNameKnownRules(t *testing.T) {
+	for _, f := range []*fault{
+		&faultEmpty, &faultLong, &faultUTF8, &faultNull, &faultWild, &faultHash, &faultPlus,
+		&faultNoShare, &faultShare, &faultInner,
+	} {
+		if f.rule4 != "" && !rules.Known(rules.MQTT311, f.rule4) {
+			t.Errorf("%q: 3.1.1 has no rule %s", f.msg, f.rule4)
+		}
+		if !rules.Known(rules.MQTT5, f.rule5) {
+			t.Errorf("%q: 5.0 has no rule %s", f.msg, f.rule5)
+		}
+	}
+}
 
 func TestCheckName(t *testing.T) {
 	long := strings.Repeat("a", 65536)
@@ -48,13 +63,31 @@ func TestCheckFilter(t *testing.T) {
 		filter       string
 		rule4, rule5 string
 	}{
-		{filter: "#"}, {filter: "a/#"}, {filter: "/#"}, {filter: "+"}, {filter: "+/a/#"},
-		{filter: "/+"}, {filter: "a/+/b"}, {filter: "a//b"}, {filter: "$SYS/#"}, {filter: "$share"},
+		{filter: "#"},
+		{filter: "a/#"},
+		{filter: "/#"},
+		{filter: "+"},
+		{filter: "+/a/#"},
+		{filter: "/+"},
+		{filter: "a/+/b"},
+		{filter: "a//b"},
+		{filter: "$SYS/#"},
+		{filter: "$share"},
 		{filter: "$sharex/y"},
 		{"", "MQTT-4.7.3-1", "MQTT-4.7.3-1"},
-		{"a#", hash4, hash5}, {"a/#/b", hash4, hash5}, {"#/a", hash4, hash5}, {"##", hash4, hash5},
-		{"a/b#", hash4, hash5}, {"#/#", hash4, hash5}, {"#/", hash4, hash5}, {"a/#b", hash4, hash5},
-		{"a+", plus4, plus5}, {"+a", plus4, plus5}, {"a/b+/c", plus4, plus5}, {"++", plus4, plus5}, {"+#", plus4, plus5},
+		{"a#", hash4, hash5},
+		{"a/#/b", hash4, hash5},
+		{"#/a", hash4, hash5},
+		{"##", hash4, hash5},
+		{"a/b#", hash4, hash5},
+		{"#/#", hash4, hash5},
+		{"#/", hash4, hash5},
+		{"a/#b", hash4, hash5},
+		{"a+", plus4, plus5},
+		{"+a", plus4, plus5},
+		{"a/b+/c", plus4, plus5},
+		{"++", plus4, plus5},
+		{"+#", plus4, plus5},
 	}
 	for _, tt := range tests {
 		checkError(t, tt.filter, CheckFilter(tt.filter, codec.V31), codec.TopicFilterInvalid, "")

@@ -99,9 +99,7 @@ func (s *Store[V]) AppendMatching(dst []Entry[V], filter string) []Entry[V] {
 		}
 		return dst
 	}
-	w := walk[V]{dst: dst, filter: filter}
-	var room [32]reached[V]
-	w.open = append(room[:0], reached[V]{&s.paths.root, 0})
+	w := walk[V]{dst: dst, filter: filter, open: []reached[V]{{&s.paths.root, 0}}}
 	for len(w.open) > 0 {
 		last := len(w.open) - 1
 		at := w.open[last]

@@ -48,8 +48,11 @@ func checkNodes[P any](t interface {
 			}
 			down(c)
 		}
-		if n.kids != nil {
-			for c := range n.kids.all {
+		if b := n.kids; b != nil {
+			if b.len() == 0 || b.index != nil && (b.list != nil || len(b.index) <= branchMin) || len(b.list) > branchMax {
+				t.Fatalf("below %q: a list of %d and a map of %d", n.label, len(b.list), len(b.index))
+			}
+			for c := range b.all {
 				visit(c)
 			}
 		}
@@ -61,6 +64,37 @@ func checkNodes[P any](t interface {
 	if count != tr.nodes {
 		t.Fatalf("%d nodes, counted as %d", count, tr.nodes)
 	}
+}
+
+// checkSets wants filters with one subscriber to have shrunk to the small form.
+func checkSets[T comparable](t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, tree *Tree[T],
+) {
+	t.Helper()
+	check := func(filter string, s *set[T]) {
+		if s.many != nil && len(s.many.shares) == 0 && len(s.many.plain.list) < 2 {
+			t.Fatalf("%q keeps the room of many for %d", filter, len(s.many.plain.list))
+		}
+	}
+	for filter, s := range tree.exact {
+		check(filter, &s)
+	}
+	var down func(n *node[ends[T]])
+	down = func(n *node[ends[T]]) {
+		check(n.label, &n.load.here)
+		check(n.label, &n.load.below)
+		if n.kids != nil {
+			for c := range n.kids.all {
+				down(c)
+			}
+		}
+		if n.plus != nil {
+			down(n.plus)
+		}
+	}
+	down(&tree.wild.root)
 }
 
 // row is a subscription of the model, and with an id the form in which results are compared.
@@ -173,6 +207,7 @@ func TestTreeModel(t *testing.T) {
 			},
 			"": func(*rapid.T) {
 				checkNodes(t, &tree.wild)
+				checkSets(t, &tree)
 				if tree.Len() != len(model) {
 					t.Fatalf("Len is %d, want %d", tree.Len(), len(model))
 				}
@@ -226,6 +261,7 @@ func TestTreeMany(t *testing.T) {
 					t.Fatalf("%+v is not there", r)
 				}
 				checkNodes(t, &tree.wild)
+				checkSets(t, &tree)
 				if tree.Unsubscribe(r.Group, r.Filter, r.Who) {
 					t.Fatalf("%+v is there twice", r)
 				}
