@@ -2,7 +2,13 @@ package codec
 
 // Connect is the first packet of a connection (3.1.1 and 5.0, section 3.1).
 type Connect struct {
-	Version    Version // zero encodes as the version given to AppendTo
+	Version Version // zero encodes as the version given to AppendTo
+
+	// ProtocolName and Level are set by a Lenient Decoder where the wire does not have those
+	// that belong to Version. Encoding does not look at them.
+	ProtocolName string
+	Level        uint8
+
 	ClientID   string
 	KeepAlive  uint16 // seconds; 0 turns the mechanism off
 	CleanStart bool   // CleanSession before 5.0

@@ -191,7 +191,7 @@ var reasonUses = [256]reasonUse{
 	0x98: {1 << TypeDisconnect, 1 << TypeDisconnect},
 	0x99: {1<<TypePuback | 1<<TypePubrec | 1<<TypeDisconnect, 1<<TypeConnack | 1<<TypePuback | 1<<TypePubrec | 1<<TypeDisconnect},
 	0x9A: {0, 1<<TypeConnack | 1<<TypeDisconnect},
-	0x9B: {0, 1<<TypeConnack | 1<<TypeDisconnect},
+	0x9B: {1 << TypeDisconnect, 1<<TypeConnack | 1<<TypeDisconnect}, // 3.3.4 has a Client use it
 	0x9C: {0, 1<<TypeConnack | 1<<TypeDisconnect},
 	0x9D: {0, 1<<TypeConnack | 1<<TypeDisconnect},
 	0x9E: {0, 1<<TypeSuback | 1<<TypeDisconnect},

@@ -41,24 +41,52 @@ func ValidTopicFilter(s string) bool {
 	if seen == 0 {
 		return true
 	}
-	return seen&seenNUL == 0 && (seen&seenHigh == 0 || utf8.ValidString(s)) && validWildcards(s)
+	return seen&seenNUL == 0 && (seen&seenHigh == 0 || utf8.ValidString(s)) && wildcardFault(s) == faultNone
 }
 
-// validWildcards reports whether each wildcard of s stands where 4.7.1 allows it.
-func validWildcards(s string) bool {
+// filterFault returns what is wrong with a Topic Filter whose characters are in order.
+func filterFault(s string, v Version) fault {
+	if v == V5 && strings.HasPrefix(s, sharePrefix) {
+		return shareFault(s[len(sharePrefix):])
+	}
+	if s == "" {
+		return faultFilterEmpty // [MQTT-4.7.3-1]
+	}
+	return wildcardFault(s)
+}
+
+// sharePrefix begins the Topic Filter of a Shared Subscription (5.0, 4.8.2).
+const sharePrefix = "$share/"
+
+// shareFault judges what follows the share prefix: ShareName, slash, Topic Filter.
+func shareFault(s string) fault {
+	name, filter, _ := strings.Cut(s, "/")
+	switch {
+	case name == "":
+		return faultShareNameEmpty // [MQTT-4.8.2-1]
+	case hasWildcard(name):
+		return faultShareNameWildcard // [MQTT-4.8.2-2]
+	case filter == "":
+		return faultShareFilterMissing // [MQTT-4.8.2-2]
+	}
+	return wildcardFault(filter)
+}
+
+// wildcardFault returns the fault of the first wildcard that stands where 4.7.1 does not allow it.
+func wildcardFault(s string) fault {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case '+': // [MQTT-4.7.1-3], in 5.0 [MQTT-4.7.1-2]
 			if i > 0 && s[i-1] != '/' || i+1 < len(s) && s[i+1] != '/' {
-				return false
+				return faultFilterPlus
 			}
 		case '#': // [MQTT-4.7.1-2], in 5.0 [MQTT-4.7.1-1]
 			if i > 0 && s[i-1] != '/' || i+1 < len(s) {
-				return false
+				return faultFilterHash
 			}
 		}
 	}
-	return true
+	return faultNone
 }
 
 // What scanText and scanName have seen in a string.
