@@ -37,7 +37,7 @@ func TestRun(t *testing.T) {
 		stdout string // a part of it; "" means that nothing is written
 		stderr string
 	}{
-		{"no command", "", 2, "", "mqlab needs a command: rules, help, version"},
+		{"no command", "", 2, "", "mqlab: mqlab needs a command: "},
 		{"unknown command", "ruels", 2, "", `unknown command "ruels"; did you mean "mqlab rules"?`},
 		{"unknown command far from any", "xyzzy", 2, "", `unknown command "xyzzy"; mqlab --help lists the commands`},
 		{"unknown subcommand", "rules shwo", 2, "", `did you mean "mqlab rules show"?`},
