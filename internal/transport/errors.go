@@ -71,7 +71,7 @@ func reason(t Target, err error) string {
 		name      x509.HostnameError
 		invalid   x509.CertificateInvalidError
 		record    tls.RecordHeaderError
-		alert     tls.AlertError
+		op        *net.OpError
 		status    *HandshakeError
 	)
 	switch {
@@ -105,16 +105,15 @@ func reason(t Target, err error) string {
 		return "the certificate is not valid (" + invalid.Error() + "); renew it or check the clock"
 	case errors.As(err, &record):
 		return "the peer does not speak TLS there; use " + plain(t) + " or the port for TLS"
-	case errors.As(err, &alert):
-		return "the peer ended the TLS handshake (" + alert.Error() + "); check the client certificate and the TLS versions"
+	case errors.As(err, &op) && op.Op == "remote error": // how crypto/tls reports an alert
+		return "the peer ended the TLS handshake (" + op.Err.Error() + "); check the client certificate and the TLS versions"
 	case isTimeout(err):
 		return "no answer in time; check host, port and firewall or allow more time"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrClosedPipe):
 		return "the peer closed the connection during the handshake; check that this port is meant for " + t.Scheme
 	}
 	// An operating-system error names operation and address itself; here the innermost text is enough.
-	var op *net.OpError
-	if errors.As(err, &op) && op.Err != nil {
+	if op != nil && op.Err != nil {
 		return op.Err.Error()
 	}
 	return err.Error()

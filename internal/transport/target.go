@@ -91,6 +91,11 @@ func parseURL(raw, full string) (Target, error) {
 	if u.Fragment != "" {
 		return Target{}, parseError(raw, "it has a # part, percent-encode the # as %23")
 	}
+	if strings.Contains(t.Host, ":") {
+		if _, err := netip.ParseAddr(t.Host); err != nil {
+			return Target{}, parseError(raw, "the host has a colon but is no IPv6 address")
+		}
+	}
 	if p := u.Port(); p != "" {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil {
