@@ -34,7 +34,7 @@ const (
 	Pubrec
 	// Pubrel is an inbound PUBREL: ID.
 	Pubrel
-	// Pubcomp is an inbound PUBCOMP: ID, Reason.
+	// Pubcomp is an inbound PUBCOMP: ID. Its reason code does not matter.
 	Pubcomp
 	// Response is an inbound SUBACK or UNSUBACK: ID.
 	Response
@@ -90,8 +90,8 @@ const (
 	Forget
 	// Clear removes all records of the session: Ref (the ticket).
 	Clear
-	// Release ends a message or request that the session had accepted: H, ID, QoS, Cause, Reason (the peer's). Exactly one
-	// for each accepted Send and Request.
+	// Release ends a message or request that the session had accepted: H, ID, QoS, Cause, Reason. Exactly one for each
+	// accepted Send and Request.
 	Release
 	// Refused gives a Send or Request back unaccepted: H, QoS.
 	Refused
@@ -104,7 +104,8 @@ type Cause uint8
 
 // The causes.
 const (
-	// Done: the peer completed the handshake; Reason tells whether it took the message. At QoS 0: sent.
+	// Done: the peer completed the handshake. A Reason of 0x80 or above, from PUBACK or PUBREC, says that it refused the
+	// message. At QoS 0: sent.
 	Done Cause = iota + 1
 	// Expired: the message expired before it was first sent.
 	Expired

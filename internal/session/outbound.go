@@ -108,13 +108,14 @@ func (s *Session[H]) unknownPubrel(id uint16) Action[H] {
 	return a
 }
 
-// pubcomp takes the PUBCOMP that ends a QoS 2 handshake.
-func (s *Session[H]) pubcomp(id uint16, r codec.ReasonCode, now Time, out []Action[H]) []Action[H] {
+// pubcomp takes the PUBCOMP that ends a QoS 2 handshake. Its reason code does not matter: the peer took the message with
+// its PUBREC, and 0x92 is what a repeated PUBREL gets where the first PUBCOMP was lost.
+func (s *Session[H]) pubcomp(id uint16, now Time, out []Action[H]) []Action[H] {
 	p := s.out.find(id)
 	if p == nil || p.state != outPubcomp || p.flags&outPubrelSent == 0 {
 		return out
 	}
-	return s.pumpPublish(now, s.finish(p, Done, r, out))
+	return s.pumpPublish(now, s.finish(p, Done, codec.Success, out))
 }
 
 // skip completes what the owner could not send.

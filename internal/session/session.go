@@ -148,7 +148,7 @@ func (s *Session[H]) Step(e Event[H], now Time, out []Action[H]) []Action[H] {
 	case Pubrel:
 		return s.pubrel(e.ID, out)
 	case Pubcomp:
-		return s.pubcomp(e.ID, e.Reason, now, out)
+		return s.pubcomp(e.ID, now, out)
 	case Request:
 		return s.request(e.H, out)
 	case Response:
