@@ -1,0 +1,120 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/mqlab/mqlab/codec"
+	"github.com/mqlab/mqlab/internal/session"
+)
+
+// waitForSocket holds the publisher back until the buffer of a Client that does not read has
+// room again, for at most SlowQoS0 from the moment it was full. It reports false when the
+// message has to be dropped. c.out.mu is held before and after.
+func (b *Broker) waitForSocket(sc *scratch, c *conn) bool {
+	o := &c.out
+	if o.stalled == 0 {
+		o.stalled = int64(b.now())
+	}
+	deadline := o.stalled + int64(b.lim.slowQoS0)
+	for o.size >= b.lim.outBytes {
+		left := deadline - int64(b.now())
+		if left <= 0 || o.closing {
+			return false
+		}
+		ch := o.changed()
+		o.mu.Unlock()
+		b.hold(sc, ch, time.Duration(left))
+		o.mu.Lock()
+	}
+	return !o.closing
+}
+
+// waitForQueue holds the publisher back until the full queue of a connected Client has room
+// again, for at most SlowConsumer from the moment it was full; then the Client is
+// disconnected. It reports whether to try again. s.mu is held before and after.
+func (b *Broker) waitForQueue(sc *scratch, s *sess, c *conn, m *message, d *delivery, qos codec.QoS) bool {
+	if c == sc.owner && m.from == nil {
+		// Retained messages for a Subscription of its own: they share the store's memory, and
+		// waiting for the Client that is being served would not end.
+		s.queue.push(d, qos)
+		return false
+	}
+	if c == sc.owner || c.waiting.Load() {
+		// Its acknowledgements are not read because its reader waits as well, perhaps for
+		// this very publisher. Waiting would starve both, so the bound gives way once.
+		if s.queue.accepts(d, 2*b.lim.queueMsgs, 2*b.lim.queueBytes) {
+			s.queue.push(d, qos)
+			return false
+		}
+	}
+	if s.stalled == 0 {
+		s.stalled = b.now()
+	}
+	left := s.stalled + session.Time(b.lim.slowConsumer) - b.now()
+	if left <= 0 || c == sc.owner {
+		s.stalled = 0
+		s.mu.Unlock()
+		b.stats.slowConsumers.Add(1)
+		b.log.Warn("slow consumer disconnected", "client", s.id, "remote", c.nc.RemoteAddr())
+		c.kick(codec.QuotaExceeded, "the client does not keep up with its messages")
+		s.mu.Lock()
+		return true
+	}
+	if s.room == nil {
+		s.room = make(chan struct{})
+	}
+	ch := s.room
+	s.mu.Unlock()
+	b.hold(sc, ch, time.Duration(left))
+	s.mu.Lock()
+	return true
+}
+
+// hold blocks the reader until ch is closed, at most for d. What it has appended for others
+// so far is sent first.
+func (b *Broker) hold(sc *scratch, ch <-chan struct{}, d time.Duration) {
+	sc.flush()
+	if c := sc.owner; c != nil {
+		c.waiting.Store(true)
+		defer func() {
+			c.seen.Store(int64(b.now()))
+			c.waiting.Store(false)
+		}()
+	}
+	over := make(chan struct{})
+	t := b.clock.AfterFunc(d, func() { close(over) })
+	defer t.Stop()
+	select {
+	case <-ch:
+	case <-over:
+	case <-b.closing:
+	}
+}
+
+// refuse counts a message that an offline Session's full queue does not take. s.mu is held.
+func (b *Broker) refuse(s *sess) {
+	b.stats.refused.Add(1)
+	if !s.warned {
+		s.warned = true
+		b.log.Warn("queue full, messages are refused", "client", s.id, "messages", s.queue.n, "bytes", s.queue.bytes)
+	}
+}
+
+// waitForOwn holds a Client back that sends but does not read its answers, until its buffer
+// has room. It reports false when the connection is over.
+func (c *conn) waitForOwn(sc *scratch) bool {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.size >= c.b.lim.outBytes && !o.closing {
+		ch := o.changed()
+		o.mu.Unlock()
+		sc.owner = c
+		c.b.hold(sc, ch, time.Minute)
+		o.mu.Lock()
+		if c.stopped.Load() {
+			return false
+		}
+	}
+	return true
+}
