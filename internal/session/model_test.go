@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -364,6 +365,9 @@ func (w *world) connect() {
 	w.online = true
 	for _, e := range w.ends() {
 		e.resetLink()
+		if e.version == codec.V5 {
+			e.window = uint16(rapid.IntRange(1, 6).Draw(w.t, e.name+" window"))
+		}
 	}
 	for _, e := range w.ends() {
 		e.step(Event[int]{Kind: Connected, Link: &Link{
@@ -499,8 +503,15 @@ func (w *world) judge() {
 }
 
 func TestModel(t *testing.T) {
+	for _, v := range []codec.Version{codec.V4, codec.V5} {
+		for round := range 10 {
+			t.Run(fmt.Sprintf("v%d/%d", v, round), func(t *testing.T) { testModel(t, v) })
+		}
+	}
+}
+
+func testModel(t *testing.T, v codec.Version) {
 	rapid.Check(t, func(t *rapid.T) {
-		v := rapid.SampledFrom([]codec.Version{codec.V4, codec.V5}).Draw(t, "version")
 		w := &world{t: t, created: map[*endpoint][]int{}}
 		w.a, w.b = newEndpoint(t, "a", v), newEndpoint(t, "b", v)
 		w.a.peer, w.b.peer = w.b, w.a
