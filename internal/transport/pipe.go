@@ -150,15 +150,17 @@ func (h *half) setDeadline(slot **deadline, t time.Time) {
 		d.timer.Reset(wait)
 		return
 	}
-	d.timer = time.AfterFunc(wait, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		// A timer that fired while the deadline was being moved must not end the later one.
-		if !d.at.IsZero() && !time.Now().Before(d.at) {
-			d.expired = true
-			h.cond.Broadcast()
-		}
-	})
+	d.timer = time.AfterFunc(wait, func() { h.expire(d) })
+}
+
+// expire is run by the timer. One that fired while the deadline was being moved must not end the later one.
+func (h *half) expire(d *deadline) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !d.at.IsZero() && !time.Now().Before(d.at) {
+		d.expired = true
+		h.cond.Broadcast()
+	}
 }
 
 // ready reports why a read need not wait: data or end (nil), or an error.

@@ -90,6 +90,64 @@ func TestPipeWritesAreWhole(t *testing.T) {
 	}
 }
 
+// A writer that comes while another is inside waits, whether there is room or not.
+func TestPipeWriterWaitsItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipe("x", 1)
+		p.ab.writing = true
+		done := make(chan error, 1)
+		go func() { _, err := p.a.Write([]byte("second")); done <- err }()
+		synctest.Wait()
+		p.ab.mu.Lock()
+		if p.ab.n != 0 {
+			t.Error("a second writer got in between")
+		}
+		p.ab.endWrite()
+		p.ab.mu.Unlock()
+		must(t, <-done)
+		if p.ab.n != len("second") {
+			t.Errorf("%d bytes were written", p.ab.n)
+		}
+	})
+}
+
+// An idle pipe holds no buffer: that is what makes very many of them affordable.
+func TestPipeFreesDrainedBuffer(t *testing.T) {
+	p := newPipe("x", 1)
+	for _, size := range []int{1, 5000, pipeLimit} {
+		p.a.Write(make([]byte, size))
+		if p.ab.buf == nil {
+			t.Fatal("no buffer holds what was written")
+		}
+		if _, err := io.ReadFull(&p.b, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		if p.ab.buf != nil {
+			t.Errorf("a drained pipe keeps %d bytes", len(p.ab.buf))
+		}
+	}
+	p.a.Write([]byte("unread"))
+	p.b.Close()
+	if p.ab.buf != nil {
+		t.Error("a closed pipe keeps its buffer")
+	}
+}
+
+func TestPipeStaleTimer(t *testing.T) {
+	p := newPipe("x", 1)
+	defer p.a.Close()
+	must(t, p.a.SetReadDeadline(time.Now().Add(time.Hour)))
+	p.ba.expire(p.ba.readDead)
+	if p.ba.readDead.passed() {
+		t.Error("a timer of an earlier deadline ends a later one")
+	}
+	must(t, p.a.SetReadDeadline(time.Time{}))
+	p.ba.expire(p.ba.readDead)
+	if p.ba.readDead.passed() {
+		t.Error("a timer ends a removed deadline")
+	}
+}
+
 func TestPipeDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := Pipe()

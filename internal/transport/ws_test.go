@@ -255,6 +255,7 @@ func TestWSWriteContinues(t *testing.T) {
 				if _, err := c.Read(make([]byte, 1)); err != nil {
 					t.Fatal(err)
 				}
+				synctest.Wait() // the pong had its chance to get into the frame
 				rest := make(chan error)
 				go func() {
 					_, err := c.Write(append(msg[n:len(msg):len(msg)], "next"...))
@@ -546,12 +547,18 @@ func TestWSResponses(t *testing.T) {
 // The other implementation as client of our listener.
 func TestWSForeignClient(t *testing.T) {
 	l := listen(t, "ws://127.0.0.1:0", ListenConfig{})
+	// Close does not wait for the answer to its close frame, and this client reports the failure to write
+	// that answer rather than the code: the connection stays until the code was seen.
+	seen, done := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(done)
 		if s, err := l.Accept(); err == nil {
 			io.Copy(s, s)
+			<-seen
 			s.Close()
 		}
 	}()
+	defer func() { close(seen); l.Close(); <-done }()
 	c, _, hs, err := ws.Dialer{Protocols: []string{"x", "mqtt"}}.Dial(t.Context(), l.URL())
 	must(t, err)
 	defer c.Close()

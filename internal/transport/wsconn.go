@@ -378,7 +378,7 @@ func newMask() (m [4]byte) {
 }
 
 // Close sends a close frame if the peer takes it within a quarter of a second, and closes the connection
-// without waiting for the answer. It may be called again.
+// without waiting for the answer: a peer that gives one may find the socket closed. It may be called again.
 func (c *WSConn) Close() error {
 	c.cmu.Lock()
 	if c.closed {
