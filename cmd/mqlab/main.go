@@ -20,6 +20,8 @@ import (
 // commands are the commands of the program, in the order in which help lists them.
 func commands(e *env) []*cli.Command {
 	return []*cli.Command{
+		conformanceCommand(e),
+		brokerCommand(e),
 		rulesCommand(e),
 		helpCommand(e),
 		versionCommand(e),

@@ -1,0 +1,41 @@
+package conformance
+
+// All returns every check of the suite.
+func All() []*Check {
+	var out []*Check
+	for _, chapter := range [][]Check{
+		textChecks,
+		headerChecks,
+		packetIDChecks,
+		pingChecks,
+		disconnectChecks,
+		errorChecks,
+		webSocketChecks,
+		connectChecks,
+		connackChecks,
+		clientIDChecks,
+		sessionChecks,
+		willChecks,
+		keepAliveChecks,
+		connectPropertyChecks,
+		limitChecks,
+		authChecks,
+		publishChecks,
+		retainedChecks,
+		aliasChecks,
+		publishPropertyChecks,
+		qosChecks,
+		orderingChecks,
+		ackChecks,
+		subscribeChecks,
+		unsubscribeChecks,
+		topicChecks,
+		sharedChecks,
+		optionChecks,
+	} {
+		for i := range chapter {
+			out = append(out, &chapter[i])
+		}
+	}
+	return out
+}

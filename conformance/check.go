@@ -1,0 +1,112 @@
+package conformance
+
+import (
+	"time"
+
+	"github.com/mqlab/mqlab/codec"
+	"github.com/mqlab/mqlab/conformance/rules"
+)
+
+// Versions is the set of protocol versions that a check runs under.
+type Versions = rules.Versions
+
+// The versions that have rules.
+const (
+	MQTT311 = rules.MQTT311
+	MQTT5   = rules.MQTT5
+)
+
+// Check is one behaviour that is provoked and judged. It runs once for each of its versions.
+type Check struct {
+	Name string // stable slug: chapter/behaviour
+
+	// Rules are the ids that the expectations judge, the most important first. Rules5 are
+	// the ids under 5.0 where they differ; empty means the same ids.
+	Rules  []string
+	Rules5 []string
+
+	// Breaks and Breaks5 are the ids of the client's rules that the check breaks on purpose.
+	Breaks  []string
+	Breaks5 []string
+
+	Versions Versions
+	Needs    Capability    // absent on the target: not-applicable, not fail
+	Slow     time.Duration // how long the rule itself makes the check wait, at patience 1; such rules are about time
+	Global   bool          // the filters escape the topic prefix (#, +/x): left out by NoGlobalFilters
+	Run      func(*T)
+}
+
+// RulesFor returns the ids that the check judges under the version.
+func (c *Check) RulesFor(v Versions) []string {
+	if v == MQTT5 && len(c.Rules5) > 0 {
+		return c.Rules5
+	}
+	return c.Rules
+}
+
+// BreaksFor returns the ids of the client's rules that the check breaks under the version.
+func (c *Check) BreaksFor(v Versions) []string {
+	if v == MQTT5 && len(c.Breaks5) > 0 {
+		return c.Breaks5
+	}
+	return c.Breaks
+}
+
+// wire returns the protocol level of a version.
+func wire(v Versions) codec.Version {
+	if v == MQTT5 {
+		return codec.V5
+	}
+	return codec.V4
+}
+
+// Capability is a set of features that a target may lack, or that the user must set up.
+type Capability uint32
+
+// The capabilities. Under 3.1.1 nothing is announced: what a probe at the start of the run did
+// not contradict counts as there.
+const (
+	CapQoS1 Capability = 1 << iota
+	CapQoS2
+	CapRetain
+	CapWildcard
+	CapShared
+	CapSubscriptionIDs
+	CapTopicAlias    // the server takes at least one Topic Alias
+	CapWebSocket     // a WebSocket address is known
+	CapBadLogin      // credentials that the target refuses are known
+	CapForbidden     // a topic that the target forbids is known
+	CapAuthMethod    // an enhanced authentication method is known
+	CapRestart       // the suite can restart the target
+	CapSessionExpiry // sessions outlive their connection under 5.0
+)
+
+// capabilityNames says what is missing and how to supply it.
+var capabilityNames = []struct {
+	cap  Capability
+	text string
+}{
+	{CapQoS1, "the target does not grant QoS 1"},
+	{CapQoS2, "the target does not grant QoS 2"},
+	{CapRetain, "the target does not support retained messages"},
+	{CapWildcard, "the target does not support wildcard subscriptions"},
+	{CapShared, "the target does not support shared subscriptions"},
+	{CapSubscriptionIDs, "the target does not support Subscription Identifiers"},
+	{CapTopicAlias, "the target takes no Topic Alias (Topic Alias Maximum is 0)"},
+	{CapWebSocket, "no WebSocket address is known: name it with --ws-target"},
+	{CapBadLogin, "no login is known that the target refuses: name it with --bad-username and --bad-password"},
+	{CapForbidden, "no topic is known that the target forbids: name it with --forbidden-topic"},
+	{CapAuthMethod, "no enhanced authentication method is known: name it with --auth-method"},
+	{CapRestart, "the suite cannot restart the target: start it with --cmd"},
+	{CapSessionExpiry, "the target keeps no session after the connection (Session Expiry Interval is 0)"},
+}
+
+// missing says in words which of the needed capabilities are not there.
+func (c Capability) missing(have Capability) string {
+	for _, n := range capabilityNames {
+		if c&n.cap != 0 && have&n.cap == 0 {
+			return n.text
+		}
+	}
+	return ""
+}

@@ -1,0 +1,15 @@
+package mutant
+
+import "github.com/mqlab/mqlab/codec"
+
+var pingMutants = []Mutant{{
+	Name: "ping/unanswered", Versions: both, Rule: "MQTT-3.12.4-1",
+	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Pingresp) { raw.Drop() }),
+}, {
+	Name: "ping/late", Versions: both, Legal: "no deadline is set for PINGRESP",
+	New: alterDown(func(l *Link, raw *Packet, _ *codec.Pingresp) {
+		late := raw.Raw
+		raw.Drop()
+		l.After(shortDelay, func() { l.ToClient(late...) })
+	}),
+}}
