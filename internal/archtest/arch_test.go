@@ -78,7 +78,7 @@ var topLevel = []string{
 
 // internals is all that may stand in internal/. The units of the program, and what serves its making.
 var internals = []string{
-	"archtest", "gen", "ledger", "pcapng", "peer", "peers", "report", "session", "tools", "topic", "transport", "ui",
+	"archtest", "gen", "ledger", "packetgen", "pcapng", "peer", "peers", "report", "session", "tools", "topic", "transport", "ui",
 }
 
 // unitOf returns the unit that a package of the module belongs to, or "".
