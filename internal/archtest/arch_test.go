@@ -24,6 +24,7 @@ const module = "github.com/mqlab/mqlab"
 var units = map[string]int{
 	"codec": 0,
 
+	"internal/packetgen": 1,
 	"internal/session":   1,
 	"internal/topic":     1,
 	"internal/transport": 1,
