@@ -67,7 +67,7 @@ var noIO = []string{"codec", "internal/session", "internal/topic", "conformance/
 var ioPackages = []string{"net", "os", "syscall", "crypto/tls", "golang.org/x/sys"}
 
 // testLibraries serve tests. Outside of test files only packages that are helpers for tests, whose names end in
-// "test" as brokertest does, may import them.
+// "test" as brokertest does, and the packet generator may import them.
 var testLibraries = []string{
 	"testing", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "go.uber.org/goleak", "pgregory.net/rapid",
 }
@@ -108,7 +108,7 @@ func faultOf(dir, imp string) string {
 	if slices.Contains(noIO, from) && slices.ContainsFunc(ioPackages, func(p string) bool { return under(imp, p) }) {
 		return "it does no I/O"
 	}
-	if !strings.HasSuffix(dir, "test") && slices.ContainsFunc(testLibraries, func(p string) bool { return under(imp, p) }) {
+	if !strings.HasSuffix(dir, "test") && dir != "internal/packetgen" && slices.ContainsFunc(testLibraries, func(p string) bool { return under(imp, p) }) {
 		return "only tests need it"
 	}
 	if under(imp, "github.com/urfave/cli") && from != "cmd" {
