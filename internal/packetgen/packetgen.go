@@ -4,6 +4,8 @@
 package packetgen
 
 import (
+	"strings"
+
 	"pgregory.net/rapid"
 
 	"github.com/mqlab/mqlab/codec"
@@ -92,15 +94,19 @@ func (g gen) bytes(name string) []byte {
 }
 
 // letters favours what topics are made of, with some characters of two to four bytes.
-var letters = []rune("abcABC019 $_-é世\U0001F680\uFEFF")
+var (
+	letters      = []rune("abcABC019 $_-é世\U0001F680\uFEFF")
+	topicLetters = []rune("abcABC019 $_-é世\U0001F680\uFEFF//")
+	textLetters  = []rune("abcABC019 $_-é世\U0001F680\uFEFF/+#\x01")
+)
 
 func (g gen) text(name string) string {
-	return rapid.StringOfN(rapid.SampledFrom(append(letters, '/', '+', '#', 1)), 0, 24, -1).Draw(g.t, name)
+	return rapid.StringOfN(rapid.SampledFrom(textLetters), 0, 24, -1).Draw(g.t, name)
 }
 
 // topic draws a Topic Name of at least one character.
 func (g gen) topic() string {
-	return rapid.StringOfN(rapid.SampledFrom(append(letters, '/', '/')), 1, 24, -1).Draw(g.t, "topic")
+	return rapid.StringOfN(rapid.SampledFrom(topicLetters), 1, 24, -1).Draw(g.t, "topic")
 }
 
 // drawFilter draws a Topic Filter, at times one of a Shared Subscription.
@@ -118,11 +124,9 @@ func (g gen) drawFilter(t *rapid.T) string {
 		s += "/#"
 	case 1:
 		s = "#"
-	case 2:
-		// "$share/" would turn what follows into a ShareName.
-		s = "x" + s
 	}
-	if s == "" || len(s) >= 7 && s[:7] == "$share/" {
+	// "$share/" would turn what follows into a ShareName.
+	if s == "" || strings.HasPrefix(s, "$share/") {
 		s = "a"
 	}
 	if g.v == codec.V5 && rapid.IntRange(0, 4).Draw(t, "shared") == 0 {
@@ -169,7 +173,7 @@ func (g gen) subscribe() codec.Packet {
 	p.Filters = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) codec.Subscription {
 		s := codec.Subscription{Filter: g.drawFilter(t), QoS: codec.QoS(rapid.IntRange(0, 2).Draw(t, "qos"))}
 		if g.v == codec.V5 {
-			s.NoLocal = rapid.Bool().Draw(t, "no local") && (len(s.Filter) < 7 || s.Filter[:7] != "$share/")
+			s.NoLocal = rapid.Bool().Draw(t, "no local") && !strings.HasPrefix(s.Filter, "$share/")
 			s.RetainAsPublished = rapid.Bool().Draw(t, "retain as published")
 			s.RetainHandling = uint8(rapid.IntRange(0, 2).Draw(t, "retain handling"))
 		}
