@@ -106,7 +106,7 @@ func New(cfg Config) *Broker {
 
 // now returns broker time: nanoseconds since the start, never 0.
 func (b *Broker) now() session.Time {
-	return session.Time(max(1, b.clock.Now().Sub(b.start)))
+	return 1 + session.Time(b.clock.Now().Sub(b.start))
 }
 
 // after calls f once d has passed, unless the Broker is closed by then.

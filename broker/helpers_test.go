@@ -31,12 +31,13 @@ type client struct {
 	r    *codec.Reader
 	dec  codec.Decoder
 	next uint16
+	wait time.Duration // for what has to come; more than any timer inside a bubble
 }
 
 func newClient(t testing.TB, nc net.Conn, v codec.Version) *client {
 	t.Cleanup(func() { _ = nc.Close() })
 	return &client{
-		t: t, nc: nc, v: v, r: codec.NewReader(nc, 0),
+		t: t, nc: nc, v: v, r: codec.NewReader(nc, 0), wait: patience,
 		dec: codec.Decoder{Version: v, From: codec.Server},
 	}
 }
@@ -93,7 +94,7 @@ func (c *client) raw(b []byte) {
 // recv returns the next packet.
 func (c *client) recv() codec.Packet {
 	c.t.Helper()
-	p, err := c.tryRecv(patience)
+	p, err := c.tryRecv(c.wait)
 	if err != nil {
 		c.t.Fatalf("no packet: %v", err)
 	}
@@ -143,7 +144,7 @@ func (c *client) closed(reason ...codec.ReasonCode) {
 			c.t.Fatalf("got %v, want DISCONNECT 0x%02X", d, uint8(r))
 		}
 	}
-	p, err := c.tryRecv(patience)
+	p, err := c.tryRecv(c.wait)
 	if err == nil {
 		c.t.Fatalf("got %v, want the end of the connection", p.Type())
 	}
@@ -182,4 +183,28 @@ func props(f func(p *codec.Properties)) codec.Properties {
 	var p codec.Properties
 	f(&p)
 	return p
+}
+
+// advance lets the clock of a synctest bubble pass.
+func advance(d time.Duration) { <-time.After(d) }
+
+// cut ends the connection without DISCONNECT and returns when the broker has noticed.
+func (c *client) cut(srv *brokertest.Server) {
+	c.t.Helper()
+	n := srv.Stats().Connections
+	_ = c.nc.Close()
+	eventually(c.t, func() bool { return srv.Stats().Connections == n-1 })
+}
+
+// eventually waits for what has no event of its own.
+func eventually(t testing.TB, f func() bool) {
+	t.Helper()
+	over := time.After(patience)
+	for !f() {
+		select {
+		case <-over:
+			t.Fatal("it does not happen")
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
