@@ -18,6 +18,9 @@ const (
 	inAnswer                    // its PUBREL came on this connection
 )
 
+// crowded is how far from its place an entry may go before the table grows on account of it.
+const crowded = 32
+
 // inSlot is one inbound QoS 2 identifier.
 type inSlot struct {
 	ref    uint64
@@ -58,18 +61,24 @@ func (t *inTable) find(id uint16) int {
 
 // add inserts an entry whose identifier is not there. Indexes are invalid afterwards.
 func (t *inTable) add(e inSlot) {
-	if int(t.n) >= len(t.slots)/4*3 && len(t.slots) <= maxID {
+	if int(t.n) >= len(t.slots)/4*3 && len(t.slots) < fullSlots {
 		t.resize(max(minSlots, 2*len(t.slots)))
 	}
 	t.n++
 	t.peak = max(t.peak, t.n)
-	t.insert(e)
+	// A peer may choose identifiers that crowd: room keeps their search short, within a bound on what it can make us hold.
+	if t.insert(e) > crowded && len(t.slots) < fullSlots && int(t.n) > len(t.slots)/16 {
+		t.resize(2 * len(t.slots))
+	}
 }
 
-func (t *inTable) insert(e inSlot) {
+// insert returns how many places from its own the search ended.
+func (t *inTable) insert(e inSlot) int {
 	mask := len(t.slots) - 1
 	i := int(e.id) & mask
+	steps := 0
 	for d := 0; t.slots[i].id != 0; d++ {
+		steps++
 		if f := t.far(i); f < d {
 			t.slots[i], e = e, t.slots[i]
 			d = f
@@ -77,6 +86,7 @@ func (t *inTable) insert(e inSlot) {
 		i = (i + 1) & mask
 	}
 	t.slots[i] = e
+	return steps
 }
 
 // remove frees the entry at i. Indexes are invalid afterwards.

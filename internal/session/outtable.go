@@ -8,6 +8,7 @@ import (
 
 const (
 	maxID     = 65535
+	fullSlots = maxID + 1
 	minSlots  = 8
 	keepSlots = 64 // a drained table up to this size is kept until the next trim
 )
@@ -65,9 +66,12 @@ func (p *outSlot[H]) pubrel() Action[H] {
 // that a repeated acknowledgement of an old message seldom meets a new one.
 type outTable[H any] struct {
 	slots []outSlot[H] // a power of two, or nil
-	n     uint16
-	peak  uint16 // most entries since the table was last empty
-	last  uint16 // identifier given out last
+	// groups counts the entries of each 64 slots of a table of the largest size: that one alone may be full but for a few
+	// slots, and looking for them one by one would be slow.
+	groups *[fullSlots / 64]uint8
+	n      uint16
+	peak   uint16 // most entries since the table was last empty
+	last   uint16 // identifier given out last
 }
 
 func (t *outTable[H]) find(id uint16) *outSlot[H] {
@@ -82,18 +86,22 @@ func (t *outTable[H]) find(id uint16) *outSlot[H] {
 
 // alloc takes a free identifier. There must be one. Pointers to other entries are invalid afterwards.
 func (t *outTable[H]) alloc() *outSlot[H] {
-	if int(t.n) >= len(t.slots)/4*3 && len(t.slots) <= maxID {
+	if int(t.n) >= len(t.slots)/4*3 && len(t.slots) < fullSlots {
 		t.resize(max(minSlots, 2*len(t.slots)))
 	}
 	mask := len(t.slots) - 1
 	for {
 		t.last++
+		if t.groups != nil && t.groups[t.last/64] == 64 {
+			t.last |= 63
+			continue
+		}
 		if t.last == 0 {
 			continue
 		}
 		if p := &t.slots[int(t.last)&mask]; p.id == 0 {
 			p.id = t.last
-			t.added()
+			t.added(p.id)
 			return p
 		}
 	}
@@ -102,7 +110,7 @@ func (t *outTable[H]) alloc() *outSlot[H] {
 // place takes the given identifier, which must be free, and makes the table large enough for it.
 func (t *outTable[H]) place(id uint16) *outSlot[H] {
 	size := max(minSlots, len(t.slots))
-	for int(t.n) >= size/4*3 && size <= maxID {
+	for int(t.n) >= size/4*3 && size < fullSlots {
 		size *= 2
 	}
 	for size != len(t.slots) && !t.resize(size) {
@@ -113,17 +121,23 @@ func (t *outTable[H]) place(id uint16) *outSlot[H] {
 	}
 	p := &t.slots[int(id)&(len(t.slots)-1)]
 	p.id, t.last = id, id
-	t.added()
+	t.added(id)
 	return p
 }
 
-func (t *outTable[H]) added() {
+func (t *outTable[H]) added(id uint16) {
+	if t.groups != nil {
+		t.groups[id/64]++
+	}
 	t.n++
 	t.peak = max(t.peak, t.n)
 }
 
 // remove frees the identifier. Pointers to entries are invalid afterwards.
 func (t *outTable[H]) remove(p *outSlot[H]) {
+	if t.groups != nil {
+		t.groups[p.id/64]--
+	}
 	*p = outSlot[H]{}
 	t.n--
 	if t.n == 0 {
@@ -149,7 +163,15 @@ func (t *outTable[H]) resize(size int) bool {
 		}
 		*d = *p
 	}
-	t.slots = next
+	t.slots, t.groups = next, nil
+	if size == fullSlots {
+		t.groups = new([fullSlots / 64]uint8)
+		for i := range next {
+			if next[i].id != 0 {
+				t.groups[i/64]++
+			}
+		}
+	}
 	return true
 }
 
@@ -170,7 +192,7 @@ func (t *outTable[H]) trim() {
 	}
 }
 
-func (t *outTable[H]) clear() { t.slots, t.n, t.peak = nil, 0, 0 }
+func (t *outTable[H]) clear() { t.slots, t.groups, t.n, t.peak = nil, nil, 0, 0 }
 
 // sorted lists the entries in their order of sending.
 func (t *outTable[H]) sorted() []sendItem {

@@ -68,8 +68,8 @@ type Config struct {
 // Link is what one network connection agreed on.
 type Link struct {
 	Version codec.Version
-	// Present says that the peer kept its state of this session: CONNACK's Session Present. Without it whatever is in
-	// flight is released as lost and all identifiers are forgotten.
+	// Present says that the session goes on: CONNACK's Session Present, sent or received. Without it whatever is in flight
+	// is released as lost and all identifiers are forgotten.
 	Present bool
 	// SendMaximum is the Receive Maximum the peer announced; 0 (absent) is 65,535. Only read in 5.0.
 	SendMaximum uint16
@@ -80,7 +80,7 @@ type Link struct {
 }
 
 // Session is the delivery state of one session. The zero value with its Config set is ready to use, and not connected.
-// It must not be copied once used. With nothing in flight it costs its own size, at most 128 bytes, after a Tick or
+// It must not be copied once used. With nothing in flight it costs its own size, less than 150 bytes, after a Tick or
 // Disconnected.
 type Session[H any] struct {
 	Config Config

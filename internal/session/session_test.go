@@ -113,7 +113,8 @@ func runCases(t *testing.T, cases []stepCase) {
 
 // check is the invariants of the session's own books.
 func (s *Session[H]) check() error {
-	n, requests, counted, peers := 0, 0, 0, 0
+	n, requests, peers := 0, 0, 0
+	var groups [fullSlots / 64]uint8
 	for i, p := range s.out.slots {
 		if p.id == 0 {
 			continue
@@ -125,12 +126,10 @@ func (s *Session[H]) check() error {
 		if p.state == outRequest {
 			requests++
 		}
-		if p.flags&outCounted != 0 {
-			counted++
-			if p.flags&outSent == 0 || p.state == outRequest {
-				return fmt.Errorf("identifier %d has a slot of the window without a PUBLISH", p.id)
-			}
+		if p.flags&outCounted != 0 && (p.flags&outSent == 0 || p.state == outRequest) {
+			return fmt.Errorf("identifier %d has a slot of the window without a PUBLISH", p.id)
 		}
+		groups[p.id/64]++
 	}
 	for i, e := range s.in.slots {
 		if e.id == 0 {
@@ -145,6 +144,8 @@ func (s *Session[H]) check() error {
 	case n != int(s.out.n) || requests != int(s.requests) || peers != int(s.in.n):
 		return fmt.Errorf("counts are off: %d/%d identifiers, %d/%d requests, %d/%d inbound",
 			s.out.n, n, s.requests, requests, s.in.n, peers)
+	case (s.out.groups != nil) != (len(s.out.slots) == fullSlots), s.out.groups != nil && *s.out.groups != groups:
+		return fmt.Errorf("the groups of %d slots are off", len(s.out.slots))
 	case s.quota < 0:
 		return fmt.Errorf("the quota is %d", s.quota)
 	case !s.connected && s.Free() != 0:
@@ -155,8 +156,8 @@ func (s *Session[H]) check() error {
 
 func TestIdleSize(t *testing.T) {
 	const limit = 200
-	if n := unsafe.Sizeof(Session[*int]{}); n > 128 {
-		t.Errorf("a Session is %d bytes, want at most 128", n)
+	if n := unsafe.Sizeof(Session[*int]{}); n > 144 {
+		t.Errorf("a Session is %d bytes, want at most 144", n)
 	}
 	const sessions = 100000
 	var before, after runtime.MemStats
@@ -227,6 +228,25 @@ func TestShrink(t *testing.T) {
 				t.Errorf("%d and %d slots are left, want at most %d", len(s.out.slots), len(s.in.slots), want)
 			}
 		})
+	}
+}
+
+// TestNearlyFull: with one identifier free it is found, wherever it is.
+func TestNearlyFull(t *testing.T) {
+	s := open(t, Config{}, link5)
+	var out []Action[int]
+	for id := 1; id <= maxID; id++ {
+		out = s.Step(send(1, id), 0, out[:0])
+	}
+	for _, id := range []uint16{1, maxID, maxID, 64, 63, 30000, 30000, 29999} {
+		out = s.Step(pk(Puback, id), 0, out[:0])
+		out = s.Step(send(1, 0), 0, out[:0])
+		if out[0].Kind != SendPublish || out[0].ID != id {
+			t.Fatalf("got %s, want the identifier %d", show(out[0]), id)
+		}
+		if err := s.check(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
