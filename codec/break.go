@@ -191,10 +191,14 @@ func (b Breakage) Applies(frame []byte, v Version) bool {
 
 // Break returns a copy of a legal frame broken in one way. The Remaining Length and the Property
 // Length of the result agree with its bytes, except where they are what is broken. The error is
-// [ErrNotApplicable] where the packet has nothing that could be broken so.
+// [ErrNotApplicable] where the packet has nothing that could be broken so; a frame that is not
+// legal is refused with its fault.
 func Break(frame []byte, v Version, how Breakage) ([]byte, error) {
-	if how == 0 || how >= breakCount || len(frame) < 2 {
+	if how == 0 || how >= breakCount {
 		return nil, ErrNotApplicable
+	}
+	if p, err := (&Decoder{Version: v}).Decode(frame); p == nil {
+		return nil, err
 	}
 	d := newDraft(frame, v)
 	in := &breakages[how]
