@@ -78,6 +78,7 @@ func All() []*Mutant {
 		errorMutants,
 		webSocketMutants,
 		connectMutants,
+		connectFlagMutants,
 		connackMutants,
 		clientIDMutants,
 		sessionMutants,

@@ -1,0 +1,96 @@
+package mutant
+
+import "github.com/mqlab/mqlab/codec"
+
+var connectFlagMutants = []Mutant{{
+	Name: "connect/reserved-flag-tolerated", Versions: both, Rule: "MQTT-3.1.2-3",
+	Falls: []string{"MQTT-3.1.4-1"}, Falls5: []string{"MQTT-3.1.4-1", "MQTT-3.1.4-6"},
+	New: tolerate("connect-reserved-flag"),
+}, {
+	Name: "connect/will-fields-missing-tolerated", Versions: both, Rule: "MQTT-3.1.2-9",
+	Falls: []string{"MQTT-3.1.4-1"},
+	New:   tolerate("will-missing"),
+}, {
+	Name: "connect/will-qos-without-will-tolerated", Versions: both, Rule: "MQTT-3.1.2-13", Rule5: "MQTT-3.1.2-11",
+	Falls: []string{"MQTT-3.1.2-11"}, Falls5: []string{},
+	New: tolerate("will-qos-without-will"),
+}, {
+	Name: "connect/will-retain-without-will-tolerated", Versions: both, Rule: "MQTT-3.1.2-15", Rule5: "MQTT-3.1.2-13",
+	Falls: []string{"MQTT-3.1.2-11"}, Falls5: []string{},
+	New: tolerate("will-retain-without-will"),
+}, {
+	Name: "connect/will-options-without-will-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-11",
+	Falls: []string{"MQTT-3.1.2-13", "MQTT-3.1.2-15"},
+	New:   tolerate("will-qos-without-will", "will-retain-without-will"),
+}, {
+	// The Will's fields behind the Client Identifier have the shape of a User Name.
+	Name: "connect/will-fields-without-flag-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-11", Warn: true,
+	Falls: []string{"MQTT-3.1.2-18"},
+	New:   tolerate("username-without-flag"),
+}, {
+	Name: "connect/will-qos-3-tolerated", Versions: both, Rule: "MQTT-3.1.2-14", Rule5: "MQTT-3.1.2-12",
+	Falls: []string{"MQTT-3.1.4-1"}, Falls5: []string{},
+	New: func() *Hooks {
+		return &Hooks{Up: func(l *Link, p *Packet) {
+			// Without the reserved flag: that one has a rule of its own.
+			if connectHas(p.Raw, "will-qos-3") && !connectHas(p.Raw, "connect-reserved-flag") {
+				p.Encode(replacement(l), l.Version)
+			}
+		}}
+	},
+}, {
+	Name: "connect/will-qos-refused", Versions: mqtt5, Rule: "MQTT-3.1.2-12",
+	New: func() *Hooks {
+		return &Hooks{Up: func(l *Link, p *Packet) {
+			// Every other client whose Will has QoS 2 is none of this mutant's business.
+			if c, ok := p.Packet.(*codec.Connect); ok && c.HasWill && c.Will.QoS == 2 && string(c.Will.Payload) == "gone" {
+				p.Drop()
+				l.ToClient(0x20, 3, 0, 0x9B, 0)
+				l.CloseClient()
+			}
+		}}
+	},
+}, {
+	Name: "connect/user-name-without-flag-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-18", Warn: true,
+	Falls: []string{"MQTT-3.1.2-11"},
+	New:   tolerate("username-without-flag"),
+}, {
+	Name: "connect/user-name-without-flag-ignored", Versions: mqtt5, Rule: "MQTT-3.1.2-16",
+	New: tolerate("username-without-flag"),
+}, {
+	Name: "connect/user-name-missing-tolerated", Versions: both, Rule: "MQTT-3.1.2-19", Rule5: "MQTT-3.1.2-17",
+	New: tolerate("username-missing"),
+}, {
+	Name: "connect/password-without-flag-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-20", Warn: true,
+	New: tolerate("password-without-flag"),
+}, {
+	Name: "connect/password-without-flag-ignored", Versions: mqtt5, Rule: "MQTT-3.1.2-18",
+	New: tolerate("password-without-flag"),
+}, {
+	Name: "connect/password-missing-tolerated", Versions: both, Rule: "MQTT-3.1.2-21", Rule5: "MQTT-3.1.2-19",
+	New: tolerate("password-missing"),
+}, {
+	Name: "connect/password-without-user-name-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-22",
+	Falls: []string{"MQTT-3.1.4-1"},
+	New:   tolerate("password-without-username"),
+}, {
+	Name: "connect/lone-password-called-malformed", Versions: mqtt5, Rule: "MQTT-3.1.2-19", Warn: true,
+	New: lonePassword(0x81),
+}, {
+	Name: "connect/lone-password-not-authorized", Versions: mqtt5, Legal: "whom a server lets in is its own business",
+	New: lonePassword(0x87),
+}}
+
+// lonePassword refuses a CONNECT with a Password and no User Name.
+func lonePassword(code byte) func() *Hooks {
+	return func() *Hooks {
+		return &Hooks{Up: func(l *Link, p *Packet) {
+			c, ok := p.Packet.(*codec.Connect)
+			if ok && c.HasPassword && !c.HasUsername && !connectHas(p.Raw, malformedConnectFaults...) {
+				p.Drop()
+				l.ToClient(0x20, 3, 0, code, 0)
+				l.CloseClient()
+			}
+		}}
+	}
+}
