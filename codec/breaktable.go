@@ -280,7 +280,7 @@ func (d *draft) connectFlags(needs, without, set byte) bool {
 
 // shared puts a filter of a Shared Subscription in the place of the first one.
 func (d *draft) shared(filter string) bool {
-	if !d.replaceText(FieldFilter, filter) {
+	if d.t != TypeSubscribe || !d.replaceText(FieldFilter, filter) {
 		return false
 	}
 	if f, ok := d.find(FieldOptions); ok {

@@ -159,7 +159,9 @@ func (c *cursor) filter(s string, at int, f fault) {
 	if c.short {
 		return
 	}
-	if bad := filterFault(s, c.v); bad != faultNone {
+	// The rules on ShareNames are about subscribing. UNSUBSCRIBE with a filter that can belong to
+	// no Shared Subscription only finds nothing to remove.
+	if bad := filterFault(s, c.v == V5 && c.t == TypeSubscribe); bad != faultNone {
 		c.fault(bad, at)
 	}
 }

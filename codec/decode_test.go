@@ -248,3 +248,19 @@ func TestErrorsUnwrap(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestUnsubscribeLeavesShareNamesAlone holds that no rule on Shared Subscriptions is held
+// against a request to remove one that cannot exist.
+func TestUnsubscribeLeavesShareNamesAlone(t *testing.T) {
+	for _, filter := range []string{"$share/", "$share/g", "$share//t", "$share/g/t", "$share/#"} {
+		frame, err := (&codec.Unsubscribe{PacketID: 1, Filters: []string{filter}}).AppendTo(nil, codec.V5)
+		if err != nil {
+			t.Errorf("UNSUBSCRIBE %q: %v", filter, err)
+			continue
+		}
+		d := codec.Decoder{Version: codec.V5, From: codec.Client}
+		if _, err := d.Decode(frame); err != nil {
+			t.Errorf("UNSUBSCRIBE %q: %v", filter, err)
+		}
+	}
+}

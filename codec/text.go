@@ -44,9 +44,10 @@ func ValidTopicFilter(s string) bool {
 	return seen&seenNUL == 0 && (seen&seenHigh == 0 || utf8.ValidString(s)) && wildcardFault(s) == faultNone
 }
 
-// filterFault returns what is wrong with a Topic Filter whose characters are in order.
-func filterFault(s string, v Version) fault {
-	if v == V5 && strings.HasPrefix(s, sharePrefix) {
+// filterFault returns what is wrong with a Topic Filter whose characters are in order. Where
+// shared is set, one that begins with the share prefix is that of a Shared Subscription.
+func filterFault(s string, shared bool) fault {
+	if shared && strings.HasPrefix(s, sharePrefix) {
 		return shareFault(s[len(sharePrefix):])
 	}
 	if s == "" {
