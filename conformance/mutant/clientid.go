@@ -10,14 +10,14 @@ import (
 var clientIDMutants = []Mutant{{
 	Name: "clientid/missing-tolerated", Versions: both, Rule: "MQTT-3.1.3-3",
 	Falls: []string{"MQTT-3.1.4-1"},
-	New:   tolerate("client-id-missing"),
+	New:   tolerateConnect("client-id-missing"),
 }, {
 	Name: "clientid/not-utf8-tolerated", Versions: both, Rule: "MQTT-3.1.3-4",
 	Falls: []string{"MQTT-1.5.3-1", "MQTT-1.5.3-2"}, Falls5: []string{"MQTT-1.5.4-1", "MQTT-1.5.4-2"},
-	New: tolerate("client-id-utf8", "client-id-nul"),
+	New: tolerateConnect("client-id-utf8", "client-id-nul"),
 }, {
 	Name: "clientid/not-utf8-identifier-rejected", Versions: mqtt311, Legal: "code 2 fits a Client Identifier that cannot be read",
-	New: refuse(0, []byte{0x20, 2, 0, 2}, "client-id-utf8", "client-id-nul"),
+	New: refuseConnect(0, []byte{0x20, 2, 0, 2}, "client-id-utf8", "client-id-nul"),
 }, {
 	Name: "clientid/one-letter-rejected", Versions: both, Rule: "MQTT-3.1.3-5",
 	New: rejectIDs(func(id string) bool { return len(id) == 1 }, true, false),
@@ -65,13 +65,13 @@ var clientIDMutants = []Mutant{{
 	New:    func() *Hooks { return &Hooks{} },
 }, {
 	Name: "clientid/empty-without-clean-session-accepted", Versions: mqtt311, Rule: "MQTT-3.1.3-8",
-	New: tolerate("client-id-empty"),
+	New: tolerateConnect("client-id-empty"),
 }, {
 	Name: "clientid/empty-without-clean-session-other-code", Versions: mqtt311, Rule: "MQTT-3.1.3-8",
-	New: refuse(0, []byte{0x20, 2, 0, 5}, "client-id-empty"),
+	New: refuseConnect(0, []byte{0x20, 2, 0, 5}, "client-id-empty"),
 }, {
 	Name: "clientid/empty-without-clean-session-no-code", Versions: mqtt311, Rule: "MQTT-3.1.3-8", Warn: true,
-	New: refuse(0, nil, "client-id-empty"),
+	New: refuseConnect(0, nil, "client-id-empty"),
 }, {
 	Name: "clientid/other-ids-refused-and-kept-open", Versions: both, Rule: "MQTT-3.1.3-9", Rule5: "MQTT-3.1.3-8",
 	Falls5: []string{"P-3.1.3.1-other-client-ids"},
@@ -99,11 +99,11 @@ var clientIDMutants = []Mutant{{
 	Name: "clientid/will-topic-not-utf8-tolerated", Versions: both, Rule: "MQTT-3.1.3-10", Rule5: "MQTT-3.1.3-11",
 	Falls:  []string{"MQTT-1.5.3-1", "MQTT-1.5.3-2", "MQTT-4.7.3-2"},
 	Falls5: []string{"MQTT-1.5.4-1", "MQTT-1.5.4-2", "MQTT-4.7.3-2"},
-	New:    tolerate("will-topic-utf8", "will-topic-nul"),
+	New:    tolerateConnect("will-topic-utf8", "will-topic-nul"),
 }, {
 	Name: "clientid/user-name-not-utf8-tolerated", Versions: both, Rule: "MQTT-3.1.3-11", Rule5: "MQTT-3.1.3-12",
 	Falls: []string{"MQTT-1.5.3-1", "MQTT-1.5.3-2"}, Falls5: []string{"MQTT-1.5.4-1", "MQTT-1.5.4-2"},
-	New: tolerate("username-utf8", "username-nul"),
+	New: tolerateConnect("username-utf8", "username-nul"),
 }}
 
 // isOtherID reports whether a server may refuse the Client Identifier.

@@ -108,10 +108,10 @@ var connackMutants = []Mutant{{
 	}),
 }, {
 	Name: "connack/code-6", Versions: mqtt311, Rule: "MQTT-3.2.2-6", Falls: []string{"MQTT-3.1.3-8"},
-	New: refuse(0, []byte{0x20, 2, 0, 6}, "client-id-empty"),
+	New: refuseConnect(0, []byte{0x20, 2, 0, 6}, "client-id-empty"),
 }, {
 	Name: "connack/code-of-disconnect", Versions: mqtt5, Rule: "MQTT-3.2.2-8",
-	New: refuse(0, []byte{0x20, 3, 0, 0x8E, 0}, "will-qos-3"),
+	New: refuseConnect(0, []byte{0x20, 3, 0, 0x8E, 0}, "will-qos-3"),
 }, {
 	Name: "connack/reserved-flags", Versions: mqtt5, Rule: "MQTT-3.2.2-1",
 	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Connack) { raw.Raw[2] |= 2 }),

@@ -37,30 +37,30 @@ var connectMutants = []Mutant{{
 	},
 }, {
 	Name: "connect/unknown-name-served", Versions: both, Rule: "MQTT-3.1.2-1",
-	New: tolerate("protocol-name"),
+	New: tolerateConnect("protocol-name"),
 }, {
 	Name: "connect/unknown-name-refused-by-connack", Versions: both, Legal: "a CONNACK that refuses may come before the end",
-	New: refuse(3, []byte{0x20, 2, 0, 1}, "protocol-name"),
+	New: refuseConnect(3, []byte{0x20, 2, 0, 1}, "protocol-name"),
 }, {
 	Name: "connect/unknown-level-served", Versions: both, Rule: "MQTT-3.1.2-2",
-	New: tolerate("protocol-level"),
+	New: tolerateConnect("protocol-level"),
 }, {
 	Name: "connect/unknown-level-closed-silently", Versions: both, Legal: "a server of 5.0 may close without CONNACK",
-	New: refuse(0, nil, "protocol-level"),
+	New: refuseConnect(0, nil, "protocol-level"),
 }, {
 	Name: "connect/unknown-level-refused-by-0x84", Versions: both, Legal: "a server of 5.0 answers with its own code",
-	New: refuse(0, []byte{0x20, 3, 0, 0x84, 0}, "protocol-level"),
+	New: refuseConnect(0, []byte{0x20, 3, 0, 0x84, 0}, "protocol-level"),
 }, {
 	// The overrun of a string is what connect/malformed-refused alone sends.
 	Name: "connect/truncation-tolerated", Versions: both, Rule: "MQTT-3.1.4-1",
 	Falls: []string{"MQTT-4.8.0-1", "MQTT-1.5.3-1"}, Falls5: []string{"MQTT-4.13.1-1", "MQTT-1.5.4-1"},
-	New: tolerate("connect-truncated"),
+	New: tolerateConnect("connect-truncated"),
 }, {
 	Name: "connect/malformed-answered", Versions: mqtt311, Rule: "MQTT-3.1.4-1", Warn: true,
-	New: refuse(0, []byte{0x20, 2, 0, 5}, "connect-truncated"),
+	New: refuseConnect(0, []byte{0x20, 2, 0, 5}, "connect-truncated"),
 }, {
 	Name: "connect/malformed-closed-silently", Versions: mqtt5, Legal: "a CONNACK before the end is optional",
-	New: refuse(0, nil, malformedConnectFaults...),
+	New: refuseConnect(0, nil, malformedConnectFaults...),
 }, {
 	Name: "connect/malformed-closed-late", Versions: both, Legal: "how soon a malformed CONNECT ends the connection is free",
 	New: func() *Hooks {
@@ -180,8 +180,8 @@ func replacement(l *Link) *codec.Connect {
 	return &codec.Connect{Version: l.Version, ClientID: fmt.Sprintf("replacement%d", l.Number), CleanStart: true}
 }
 
-// tolerate lets the broker see a legal CONNECT in place of one with a named fault.
-func tolerate(faults ...string) func() *Hooks {
+// tolerateConnect lets the broker see a legal CONNECT in place of one with a named fault.
+func tolerateConnect(faults ...string) func() *Hooks {
 	return func() *Hooks {
 		return &Hooks{Up: func(l *Link, p *Packet) {
 			if connectHas(p.Raw, faults...) {
@@ -191,9 +191,9 @@ func tolerate(faults ...string) func() *Hooks {
 	}
 }
 
-// refuse answers a CONNECT with a named fault in the broker's place and closes. after is how
+// refuseConnect answers a CONNECT with a named fault in the broker's place and closes. after is how
 // many times shortDelay passes in between.
-func refuse(after int, answer []byte, faults ...string) func() *Hooks {
+func refuseConnect(after int, answer []byte, faults ...string) func() *Hooks {
 	return func() *Hooks {
 		return &Hooks{Up: func(l *Link, p *Packet) {
 			if !connectHas(p.Raw, faults...) {

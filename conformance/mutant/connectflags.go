@@ -5,28 +5,28 @@ import "github.com/mqlab/mqlab/codec"
 var connectFlagMutants = []Mutant{{
 	Name: "connect/reserved-flag-tolerated", Versions: both, Rule: "MQTT-3.1.2-3",
 	Falls: []string{"MQTT-3.1.4-1"}, Falls5: []string{"MQTT-3.1.4-1", "MQTT-3.1.4-6"},
-	New: tolerate("connect-reserved-flag"),
+	New: tolerateConnect("connect-reserved-flag"),
 }, {
 	Name: "connect/will-fields-missing-tolerated", Versions: both, Rule: "MQTT-3.1.2-9",
 	Falls: []string{"MQTT-3.1.4-1"},
-	New:   tolerate("will-missing"),
+	New:   tolerateConnect("will-missing"),
 }, {
 	Name: "connect/will-qos-without-will-tolerated", Versions: both, Rule: "MQTT-3.1.2-13", Rule5: "MQTT-3.1.2-11",
 	Falls: []string{"MQTT-3.1.2-11"}, Falls5: []string{},
-	New: tolerate("will-qos-without-will"),
+	New: tolerateConnect("will-qos-without-will"),
 }, {
 	Name: "connect/will-retain-without-will-tolerated", Versions: both, Rule: "MQTT-3.1.2-15", Rule5: "MQTT-3.1.2-13",
 	Falls: []string{"MQTT-3.1.2-11"}, Falls5: []string{},
-	New: tolerate("will-retain-without-will"),
+	New: tolerateConnect("will-retain-without-will"),
 }, {
 	Name: "connect/will-options-without-will-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-11",
 	Falls: []string{"MQTT-3.1.2-13", "MQTT-3.1.2-15"},
-	New:   tolerate("will-qos-without-will", "will-retain-without-will"),
+	New:   tolerateConnect("will-qos-without-will", "will-retain-without-will"),
 }, {
 	// The Will's fields behind the Client Identifier have the shape of a User Name.
 	Name: "connect/will-fields-without-flag-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-11", Warn: true,
 	Falls: []string{"MQTT-3.1.2-18"},
-	New:   tolerate("username-without-flag"),
+	New:   tolerateConnect("username-without-flag"),
 }, {
 	Name: "connect/will-qos-3-tolerated", Versions: both, Rule: "MQTT-3.1.2-14", Rule5: "MQTT-3.1.2-12",
 	Falls: []string{"MQTT-3.1.4-1"}, Falls5: []string{},
@@ -53,26 +53,26 @@ var connectFlagMutants = []Mutant{{
 }, {
 	Name: "connect/user-name-without-flag-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-18", Warn: true,
 	Falls: []string{"MQTT-3.1.2-11"},
-	New:   tolerate("username-without-flag"),
+	New:   tolerateConnect("username-without-flag"),
 }, {
 	Name: "connect/user-name-without-flag-ignored", Versions: mqtt5, Rule: "MQTT-3.1.2-16",
-	New: tolerate("username-without-flag"),
+	New: tolerateConnect("username-without-flag"),
 }, {
 	Name: "connect/user-name-missing-tolerated", Versions: both, Rule: "MQTT-3.1.2-19", Rule5: "MQTT-3.1.2-17",
-	New: tolerate("username-missing"),
+	New: tolerateConnect("username-missing"),
 }, {
 	Name: "connect/password-without-flag-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-20", Warn: true,
-	New: tolerate("password-without-flag"),
+	New: tolerateConnect("password-without-flag"),
 }, {
 	Name: "connect/password-without-flag-ignored", Versions: mqtt5, Rule: "MQTT-3.1.2-18",
-	New: tolerate("password-without-flag"),
+	New: tolerateConnect("password-without-flag"),
 }, {
 	Name: "connect/password-missing-tolerated", Versions: both, Rule: "MQTT-3.1.2-21", Rule5: "MQTT-3.1.2-19",
-	New: tolerate("password-missing"),
+	New: tolerateConnect("password-missing"),
 }, {
 	Name: "connect/password-without-user-name-tolerated", Versions: mqtt311, Rule: "MQTT-3.1.2-22",
 	Falls: []string{"MQTT-3.1.4-1"},
-	New:   tolerate("password-without-username"),
+	New:   tolerateConnect("password-without-username"),
 }, {
 	Name: "connect/lone-password-called-malformed", Versions: mqtt5, Rule: "MQTT-3.1.2-19", Warn: true,
 	New: lonePassword(0x81),
@@ -93,4 +93,33 @@ func lonePassword(code byte) func() *Hooks {
 			}
 		}}
 	}
+}
+
+// SurplusFieldUsed returns hooks that announce a field of CONNECT which its flags do not, so
+// that the broker uses it as a credential. It needs a target with logins, and is therefore not
+// one of [All].
+func SurplusFieldUsed() *Hooks {
+	return &Hooks{Up: func(_ *Link, p *Packet) {
+		at := connectFlags(p.Raw)
+		switch {
+		case at == 0:
+		case connectHas(p.Raw, "username-without-flag"):
+			p.Raw[at] |= 0x80
+		case connectHas(p.Raw, "password-without-flag"):
+			p.Raw[at] |= 0x40
+		}
+	}}
+}
+
+// connectFlags returns the offset of the Connect Flags in a CONNECT of 3.1.1 or 5.0, 0 in
+// anything else.
+func connectFlags(raw []byte) int {
+	if len(raw) < 2 || raw[0]>>4 != byte(codec.TypeConnect) {
+		return 0
+	}
+	_, n := codec.Varint(raw[1:])
+	if n < 1 || len(raw) <= 1+n+7 {
+		return 0
+	}
+	return 1 + n + 7
 }
