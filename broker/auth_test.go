@@ -33,7 +33,7 @@ func passwords(t *testing.T) *broker.Passwords {
 }
 
 func TestPasswords(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{Authenticate: passwords(t).Authenticate})
+	srv := newMem(t, broker.Config{Authenticate: passwords(t).Authenticate})
 	tests := []struct {
 		name, user, password string
 		ok                   bool
@@ -78,7 +78,7 @@ func TestReadPasswordsReportsAll(t *testing.T) {
 }
 
 func TestAuthorize(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{
+	srv := newMem(t, broker.Config{
 		Authenticate: func(context.Context, broker.Login) error { return nil },
 		Authorize: func(_ context.Context, a broker.Access) bool {
 			return !strings.HasPrefix(a.Topic, "no/") && (a.Username == "ann" || a.Action == broker.Subscribe)
@@ -168,7 +168,7 @@ func scramServer(t *testing.T) *brokertest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return brokertest.NewMem(t, broker.Config{
+	return newMem(t, broker.Config{
 		Authenticate: func(context.Context, broker.Login) error { return broker.ErrNotAuthorized },
 		AuthMethods: []broker.AuthMethod{broker.ScramSHA256(func(user string) (broker.ScramCredentials, bool) {
 			return cred, user == "ann"
@@ -259,7 +259,7 @@ func TestScramRefused(t *testing.T) {
 func TestAckProperties(t *testing.T) {
 	for _, problem := range []uint32{0, 1} {
 		t.Run(fmt.Sprint("request problem information ", problem), func(t *testing.T) {
-			srv := brokertest.NewMem(t, broker.Config{AckProperties: true})
+			srv := newMem(t, broker.Config{AckProperties: true})
 			p := &codec.Connect{ClientID: "c"}
 			p.Props.SetUint(codec.PropRequestProblemInfo, problem)
 			c, k := connect(t, srv, codec.V5, p)
@@ -310,7 +310,7 @@ func TestAckProperties(t *testing.T) {
 
 func TestSys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := brokertest.NewMem(t, broker.Config{SysInterval: 10 * time.Second})
+		srv := newMem(t, broker.Config{SysInterval: 10 * time.Second})
 		c, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "c"})
 		c.wait = time.Minute
 		c.subscribe("$SYS/broker/clients/+", 0)

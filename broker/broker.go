@@ -53,6 +53,7 @@ type Broker struct {
 	sessions registry
 	stats    counters
 	pool     sync.Pool // of *scratch
+	poison   bool      // overwrite frames that are done with; tests find what outlives its frame
 
 	wg      sync.WaitGroup
 	closing chan struct{}

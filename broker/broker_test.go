@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/mqlab/mqlab/broker"
-	"github.com/mqlab/mqlab/broker/brokertest"
 	"github.com/mqlab/mqlab/codec"
 )
 
@@ -20,7 +19,7 @@ func each(t *testing.T, f func(t *testing.T, v codec.Version)) {
 
 func TestDeliveryPerQoS(t *testing.T) {
 	each(t, func(t *testing.T, v codec.Version) {
-		srv := brokertest.NewServer(t, broker.Config{})
+		srv := newServer(t, broker.Config{})
 		sub := dial(t, srv.URL, v)
 		sub.send(&codec.Connect{ClientID: "sub", CleanStart: true})
 		sub.connack()

@@ -266,7 +266,13 @@ func (c *conn) batch(sc *scratch, b []byte) ([]byte, error) {
 			return nil, errStopped
 		}
 		sc.stats.packetsIn++
-		if err := c.packet(sc, frame); err != nil {
+		err = c.packet(sc, frame)
+		if c.b.poison {
+			for i := range frame {
+				frame[i] = 0xDB
+			}
+		}
+		if err != nil {
 			return nil, err
 		}
 		b = rest

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/mqlab/mqlab/broker"
-	"github.com/mqlab/mqlab/broker/brokertest"
 	"github.com/mqlab/mqlab/codec"
 )
 
@@ -42,7 +41,7 @@ func TestConnectRefused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			srv := brokertest.NewMem(t, broker.Config{})
+			srv := newMem(t, broker.Config{})
 			c := newClient(t, srv.Mem(), codec.V5)
 			// What follows a refused CONNECT is not processed [MQTT-3.1.4-5] [MQTT-3.1.4-6].
 			c.raw(append(unhex(t, tt.send), unhex(t, "30 06 00 01 61 68 69 21 C0 00")...))
@@ -72,7 +71,7 @@ func TestConnectRefused(t *testing.T) {
 }
 
 func TestConnectAssignsClientID(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	_, k1 := connect(t, srv, codec.V5, &codec.Connect{CleanStart: true})
 	_, k2 := connect(t, srv, codec.V5, &codec.Connect{CleanStart: true})
 	a, b := k1.Props.Text(codec.PropAssignedClientID), k2.Props.Text(codec.PropAssignedClientID)
@@ -90,7 +89,7 @@ func TestConnectAssignsClientID(t *testing.T) {
 }
 
 func TestConnackAnnounces(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{
+	srv := newMem(t, broker.Config{
 		MaximumQoS: broker.UpToQoS1, RetainUnavailable: true, WildcardUnavailable: true, SharedUnavailable: true,
 		SubscriptionIDsUnavailable: true, ReceiveMaximum: 9, TopicAliasMaximum: 3, MaximumPacketSize: 500,
 		ServerKeepAlive: 7 * time.Second, SessionExpiryMaximum: 8 * time.Second, ResponseInformation: "resp/",
@@ -112,7 +111,7 @@ func TestConnackAnnounces(t *testing.T) {
 	if got := k.Props.Text(codec.PropResponseInfo); got != "resp/" {
 		t.Errorf("Response Information %q", got)
 	}
-	_, k = connect(t, brokertest.NewMem(t, broker.Config{ResponseInformation: "x"}), codec.V5, &codec.Connect{ClientID: "d"})
+	_, k = connect(t, newMem(t, broker.Config{ResponseInformation: "x"}), codec.V5, &codec.Connect{ClientID: "d"})
 	for id := codec.PropID(1); id < 0x2B; id++ {
 		if k.Props.Has(id) && id != codec.PropTopicAliasMaximum {
 			t.Errorf("an open broker announces %v", id)
@@ -145,7 +144,7 @@ func TestEnforcesAnnouncedLimits(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			srv := brokertest.NewServer(t, tt.cfg)
+			srv := newServer(t, tt.cfg)
 			c := dial(t, srv.URL, codec.V5)
 			c.send(&codec.Connect{ClientID: "c"})
 			c.connack()
@@ -156,7 +155,7 @@ func TestEnforcesAnnouncedLimits(t *testing.T) {
 }
 
 func TestReceiveMaximumExceeded(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{ReceiveMaximum: 2})
+	srv := newMem(t, broker.Config{ReceiveMaximum: 2})
 	c, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "c"})
 	for id := uint16(1); id <= 2; id++ {
 		c.send(&codec.Publish{Topic: "a", QoS: 2, PacketID: id})
@@ -171,7 +170,7 @@ func TestReceiveMaximumExceeded(t *testing.T) {
 }
 
 func TestMaxConnections(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{MaxConnections: 1, ServerReference: "other.example:1883"})
+	srv := newMem(t, broker.Config{MaxConnections: 1, ServerReference: "other.example:1883"})
 	connect(t, srv, codec.V5, &codec.Connect{ClientID: "a"})
 	c := newClient(t, srv.Mem(), codec.V5)
 	c.send(&codec.Connect{ClientID: "b"})
@@ -188,7 +187,7 @@ func TestMaxConnections(t *testing.T) {
 
 func TestTakeover(t *testing.T) {
 	each(t, func(t *testing.T, v codec.Version) {
-		srv := brokertest.NewServer(t, broker.Config{})
+		srv := newServer(t, broker.Config{})
 		old := dial(t, srv.URL, v)
 		old.send(&codec.Connect{ClientID: "c", CleanStart: true})
 		old.connack()
@@ -207,7 +206,7 @@ func TestTakeover(t *testing.T) {
 }
 
 func TestPipelinedBeforeConnack(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	c := newClient(t, srv.Mem(), codec.V4)
 	c.send(
 		&codec.Connect{ClientID: "c", CleanStart: true},
@@ -222,7 +221,7 @@ func TestPipelinedBeforeConnack(t *testing.T) {
 
 func TestKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := brokertest.NewMem(t, broker.Config{})
+		srv := newMem(t, broker.Config{})
 		watch, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "w", CleanStart: true})
 		watch.wait = time.Hour
 		watch.subscribe("will", 0)
@@ -241,7 +240,7 @@ func TestKeepAlive(t *testing.T) {
 
 func TestServerKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := brokertest.NewMem(t, broker.Config{ServerKeepAlive: 4 * time.Second})
+		srv := newMem(t, broker.Config{ServerKeepAlive: 4 * time.Second})
 		c, k := connect(t, srv, codec.V5, &codec.Connect{ClientID: "c", KeepAlive: 100})
 		if got := k.Props.Uint(codec.PropServerKeepAlive, 0); got != 4 {
 			t.Errorf("Server Keep Alive %d, want 4", got)
@@ -257,7 +256,7 @@ func TestServerKeepAlive(t *testing.T) {
 
 func TestConnectTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := brokertest.NewMem(t, broker.Config{})
+		srv := newMem(t, broker.Config{})
 		c := newClient(t, srv.Mem(), codec.V4)
 		c.wait = time.Hour
 		c.raw([]byte{0x10, 0x0C, 0x00}) // half a CONNECT

@@ -1,24 +1,42 @@
 package broker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
+	"github.com/mqlab/mqlab/broker"
 	"github.com/mqlab/mqlab/broker/brokertest"
 	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/internal/transport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newMem starts a broker that overwrites frames it is done with.
+func newMem(t testing.TB, cfg broker.Config) *brokertest.Server {
+	t.Helper()
+	srv := brokertest.NewMem(t, cfg)
+	broker.Poison(srv.Broker)
+	return srv
+}
+
+// newServer is newMem with a TCP listener.
+func newServer(t testing.TB, cfg broker.Config) *brokertest.Server {
+	t.Helper()
+	srv := newMem(t, cfg)
+	srv.URL = srv.Listen("mqtt://127.0.0.1:0")
+	return srv
+}
 
 // patience bounds the wait for what has to come.
 const patience = 10 * time.Second
@@ -119,7 +137,7 @@ func (c *client) expect(want ...codec.Packet) {
 	c.t.Helper()
 	for _, w := range want {
 		got := c.recv()
-		if diff := cmp.Diff(w, got, cmp.Comparer(equalProps), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(w, got, cmp.Comparer(equalProps), cmp.Comparer(bytes.Equal), cmp.Comparer(slices.Equal[[]codec.ReasonCode])); diff != "" {
 			c.t.Fatalf("packet differs (-want +got):\n%s", diff)
 		}
 	}

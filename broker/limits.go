@@ -29,6 +29,12 @@ func (b *Broker) waitForSocket(sc *scratch, c *conn) bool {
 	return !o.closing
 }
 
+// How far a queue may exceed its bounds while its Client's reader waits itself.
+const (
+	extraMsgs  = 16 << 10
+	extraBytes = 4 << 20
+)
+
 // waitForQueue holds the publisher back until the full queue of a connected Client has room
 // again, for at most SlowConsumer from the moment it was full; then the Client is
 // disconnected. It reports whether to try again. s.mu is held before and after.
@@ -41,14 +47,16 @@ func (b *Broker) waitForQueue(sc *scratch, s *sess, c *conn, m *message, d *deli
 	}
 	if c == sc.owner || c.waiting.Load() {
 		// Its acknowledgements are not read because its reader waits as well, perhaps for
-		// this very publisher. Waiting would starve both, so the bound gives way once.
-		if s.queue.accepts(d, 2*b.lim.queueMsgs, 2*b.lim.queueBytes) {
+		// this very publisher. Waiting would starve both, so the bound gives way by what the
+		// socket buffers between the acknowledgements may hold.
+		if s.queue.accepts(d, b.lim.queueMsgs+extraMsgs, b.lim.queueBytes+extraBytes) {
 			s.queue.push(d, qos)
 			return false
 		}
 	}
 	if s.stalled == 0 {
 		s.stalled = b.now()
+		s.mark = queueMark{s.queue.n, s.queue.bytes}
 	}
 	left := s.stalled + session.Time(b.lim.slowConsumer) - b.now()
 	if left <= 0 || c == sc.owner {
@@ -68,6 +76,23 @@ func (b *Broker) waitForQueue(sc *scratch, s *sess, c *conn, m *message, d *deli
 	b.hold(sc, ch, time.Duration(left))
 	s.mu.Lock()
 	return true
+}
+
+// progress lets waiting publishers look again once a queue has room, and starts the time of a
+// slow consumer anew when it has become an eighth of its bound shorter. mu is held.
+func (s *sess) progress() {
+	if s.stalled == 0 {
+		return
+	}
+	msgs, bytes := s.b.lim.queueMsgs, s.b.lim.queueBytes
+	if s.queue.n <= msgs-(msgs+7)/8 && s.queue.bytes <= bytes-(bytes+7)/8 {
+		s.wakeWaiters()
+		return
+	}
+	if s.mark.msgs-s.queue.n > msgs/8 || s.mark.bytes-s.queue.bytes > bytes/8 {
+		s.stalled = s.b.now()
+		s.mark = queueMark{s.queue.n, s.queue.bytes}
+	}
 }
 
 // hold blocks the reader until ch is closed, at most for d. What it has appended for others

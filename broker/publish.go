@@ -338,9 +338,7 @@ func (s *sess) pump(sc *scratch, c *conn) {
 		}
 	}
 	o.mu.Unlock()
-	if s.queue.n <= b.lim.queueMsgs-b.lim.queueMsgs/8 && s.queue.bytes <= b.lim.queueBytes-b.lim.queueBytes/8 {
-		s.wakeWaiters()
-	}
+	s.progress()
 }
 
 // pump goes on with a Session whose connection's buffer has drained. The caller writes the

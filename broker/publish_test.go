@@ -28,7 +28,7 @@ func text(topic, payload string, qos codec.QoS, id uint16) *codec.Publish {
 
 func TestQoS2ExactlyOnce(t *testing.T) {
 	each(t, func(t *testing.T, v codec.Version) {
-		srv := brokertest.NewMem(t, broker.Config{})
+		srv := newMem(t, broker.Config{})
 		sub, _ := connect(t, srv, v, &codec.Connect{ClientID: "sub", CleanStart: true})
 		sub.subscribe("t", 2)
 		p := &codec.Connect{ClientID: "pub"}
@@ -65,7 +65,7 @@ func TestQoS2ExactlyOnce(t *testing.T) {
 func TestResendsOnResume(t *testing.T) {
 	for _, v := range []codec.Version{codec.V4, codec.V5} {
 		t.Run(v.String(), func(t *testing.T) {
-			srv := brokertest.NewMem(t, broker.Config{})
+			srv := newMem(t, broker.Config{})
 			p := &codec.Connect{ClientID: "sub"}
 			if v == codec.V5 {
 				p.Props.SetUint(codec.PropSessionExpiry, 0xFFFFFFFF)
@@ -101,7 +101,7 @@ func TestResendsOnResume(t *testing.T) {
 
 func TestRetained(t *testing.T) {
 	each(t, func(t *testing.T, v codec.Version) {
-		srv := brokertest.NewMem(t, broker.Config{})
+		srv := newMem(t, broker.Config{})
 		sub, pub := pair(t, srv, v)
 		sub.subscribe("r/#", 2)
 		for i, qos := range []codec.QoS{1, 2, 0} {
@@ -152,7 +152,7 @@ func TestRetained(t *testing.T) {
 }
 
 func TestSubscriptionOptions(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	c, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "c"})
 	pub, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "pub"})
 	kept := text("o/a", "kept", 0, 0)
@@ -189,7 +189,7 @@ func TestSubscriptionOptions(t *testing.T) {
 }
 
 func TestOverlapGivesOneCopy(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	c, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "c"})
 	c.subscribeWith(codec.Subscription{Filter: "a/b", QoS: 0}, 1)
 	c.subscribeWith(codec.Subscription{Filter: "a/#", QoS: 2}, 2)
@@ -219,7 +219,7 @@ func TestOverlapGivesOneCopy(t *testing.T) {
 
 func TestDollarTopics(t *testing.T) {
 	each(t, func(t *testing.T, v codec.Version) {
-		srv := brokertest.NewMem(t, broker.Config{})
+		srv := newMem(t, broker.Config{})
 		sub, pub := pair(t, srv, v)
 		sub.subscribe("#", 0)
 		sub.subscribe("+/x", 0)
@@ -232,7 +232,7 @@ func TestDollarTopics(t *testing.T) {
 }
 
 func TestNoSubscribers(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	c, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "c"})
 	c.send(text("a", "", 1, 1), text("a", "", 2, 2))
 	c.expect(&codec.Puback{PacketID: 1, Reason: codec.NoMatchingSubscribers}, &codec.Pubrec{PacketID: 2, Reason: codec.NoMatchingSubscribers})
@@ -242,7 +242,7 @@ func TestNoSubscribers(t *testing.T) {
 }
 
 func TestInboundAliases(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{TopicAliasMaximum: 2})
+	srv := newMem(t, broker.Config{TopicAliasMaximum: 2})
 	sub, pub := pair(t, srv, codec.V5)
 	sub.subscribe("#", 0)
 	alias := func(topic string, n uint32) *codec.Publish {
@@ -261,7 +261,7 @@ func TestInboundAliases(t *testing.T) {
 }
 
 func TestOutboundAliases(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	p := &codec.Connect{ClientID: "sub"}
 	p.Props.SetUint(codec.PropTopicAliasMaximum, 2)
 	sub, _ := connect(t, srv, codec.V5, p)
@@ -290,7 +290,7 @@ func TestOutboundAliases(t *testing.T) {
 }
 
 func TestMaximumPacketSizeOfClient(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{AckProperties: true})
+	srv := newMem(t, broker.Config{AckProperties: true})
 	p := &codec.Connect{ClientID: "sub"}
 	p.Props.SetUint(codec.PropMaximumPacketSize, 40)
 	sub, _ := connect(t, srv, codec.V5, p)
@@ -321,7 +321,7 @@ func TestWindow(t *testing.T) {
 			} else {
 				cfg.MaxInflight = 2
 			}
-			srv := brokertest.NewMem(t, cfg)
+			srv := newMem(t, cfg)
 			sub, _ := connect(t, srv, v, p)
 			sub.subscribe("t", 2)
 			pub, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "pub", CleanStart: true})
@@ -350,7 +350,7 @@ func TestWindow(t *testing.T) {
 
 func TestMessageExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := brokertest.NewMem(t, broker.Config{})
+		srv := newMem(t, broker.Config{})
 		p := &codec.Connect{ClientID: "sub"}
 		p.Props.SetUint(codec.PropSessionExpiry, 1000)
 		sub, _ := connect(t, srv, codec.V5, p)
@@ -396,7 +396,7 @@ func TestOrder(t *testing.T) {
 	const n = 3000
 	for qos := codec.QoS(0); qos <= 2; qos++ {
 		t.Run(fmt.Sprint(qos), func(t *testing.T) {
-			srv := brokertest.NewServer(t, broker.Config{})
+			srv := newServer(t, broker.Config{})
 			sub := dial(t, srv.URL, codec.V4)
 			sub.send(&codec.Connect{ClientID: "sub", CleanStart: true})
 			sub.connack()

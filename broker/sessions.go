@@ -22,15 +22,19 @@ type sess struct {
 	subs    map[string]topic.Options // by filter as subscribed, share prefix included
 	queue   queue
 	will    *will
-	expiry  uint32 // Session Expiry Interval in force, seconds
-	ended   bool   // no longer reachable; a new Session may have the id
-	warned  bool   // a refused message was logged since the Client left
-	stalled session.Time
+	expiry  uint32       // Session Expiry Interval in force, seconds
+	ended   bool         // no longer reachable; a new Session may have the id
+	warned  bool         // a refused message was logged since the Client left
+	stalled session.Time // since when the queue is full without getting shorter; 0: it is not
+	mark    queueMark    // how full it was then
 	room    chan struct{}
 	epoch   uint64 // counts connections, so that timers of earlier ones do nothing
 
 	willTimer, expiryTimer Timer
 }
+
+// queueMark is how much a queue held at a moment.
+type queueMark struct{ msgs, bytes int }
 
 // effects is what has to happen once a Session's lock is released.
 type effects struct {

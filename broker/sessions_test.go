@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/mqlab/mqlab/broker"
-	"github.com/mqlab/mqlab/broker/brokertest"
 	"github.com/mqlab/mqlab/codec"
 )
 
@@ -40,7 +39,7 @@ func TestSessionExpiry(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				srv := brokertest.NewMem(t, tt.cfg)
+				srv := newMem(t, tt.cfg)
 				c, k := connect(t, srv, codec.V5, expiring("c", tt.connect))
 				if k.SessionPresent { // [MQTT-3.2.2-3]
 					t.Error("a new session is present")
@@ -70,7 +69,7 @@ func TestSessionExpiry(t *testing.T) {
 }
 
 func TestCleanSession311(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	for i, step := range []struct{ clean, present bool }{
 		{false, false}, {false, true}, {true, false}, {false, false}, {false, true},
 	} {
@@ -83,7 +82,7 @@ func TestCleanSession311(t *testing.T) {
 }
 
 func TestQueuedWhileAway(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	c, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "c"})
 	c.subscribe("t", 1)
 	c.send(&codec.Disconnect{})
@@ -110,7 +109,7 @@ func TestQueuedWhileAway(t *testing.T) {
 }
 
 func TestQueueFullOffline(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{QueueMessages: 3})
+	srv := newMem(t, broker.Config{QueueMessages: 3})
 	c, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "c"})
 	c.subscribe("t", 1)
 	c.cut(srv)
@@ -157,7 +156,7 @@ func TestWill(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				srv := brokertest.NewMem(t, broker.Config{})
+				srv := newMem(t, broker.Config{})
 				watch, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "watch"})
 				watch.wait = time.Hour
 				watch.subscribe("w", 2)
@@ -207,7 +206,7 @@ func TestWillOnTakeover(t *testing.T) {
 	for _, delay := range []uint32{0, 5} {
 		t.Run(fmt.Sprint(delay), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				srv := brokertest.NewMem(t, broker.Config{})
+				srv := newMem(t, broker.Config{})
 				watch, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "watch"})
 				watch.subscribe("w", 0)
 				p := expiring("c", 100)
@@ -230,7 +229,7 @@ func TestWillOnTakeover(t *testing.T) {
 }
 
 func TestRetainedWill(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	c, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "c", CleanStart: true, HasWill: true, Will: codec.Will{Topic: "w", Payload: []byte("x"), QoS: 1, Retain: true}})
 	c.cut(srv)
 	sub, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "sub", CleanStart: true})
@@ -239,7 +238,7 @@ func TestRetainedWill(t *testing.T) {
 }
 
 func TestCloseTellsClients(t *testing.T) {
-	srv := brokertest.NewServer(t, broker.Config{})
+	srv := newServer(t, broker.Config{})
 	five, four := dial(t, srv.URL, codec.V5), dial(t, srv.URL, codec.V4)
 	five.send(&codec.Connect{ClientID: "5"})
 	five.connack()
@@ -265,7 +264,7 @@ func TestCloseTellsClients(t *testing.T) {
 }
 
 func TestShutdownRedirects(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{ServerReference: "b.example"})
+	srv := newMem(t, broker.Config{ServerReference: "b.example"})
 	c, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "c"})
 	if err := srv.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)

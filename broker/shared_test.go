@@ -7,12 +7,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mqlab/mqlab/broker"
-	"github.com/mqlab/mqlab/broker/brokertest"
 	"github.com/mqlab/mqlab/codec"
 )
 
 func TestSharedGroupGetsOneCopy(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	var members []*client
 	for i := range 3 {
 		c, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: fmt.Sprint("m", i)})
@@ -58,7 +57,7 @@ func TestSharedGroupGetsOneCopy(t *testing.T) {
 }
 
 func TestSharedNoRetained(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	pub, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "pub"})
 	m := text("t", "x", 0, 0)
 	m.Retain = true
@@ -76,7 +75,7 @@ func TestSharedNoRetained(t *testing.T) {
 func TestSharedRedelivery(t *testing.T) {
 	for qos := codec.QoS(1); qos <= 2; qos++ {
 		t.Run(fmt.Sprint(qos), func(t *testing.T) {
-			srv := brokertest.NewMem(t, broker.Config{})
+			srv := newMem(t, broker.Config{})
 			one, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "one"})
 			one.subscribe("$share/g/t", 2)
 			pub, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "pub"})
@@ -94,7 +93,7 @@ func TestSharedRedelivery(t *testing.T) {
 }
 
 func TestSharedRefusedIsDiscarded(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	one, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "one"})
 	one.subscribe("$share/g/t", 2)
 	pub, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "pub"})
@@ -109,7 +108,7 @@ func TestSharedRefusedIsDiscarded(t *testing.T) {
 }
 
 func TestSharedWaitsForAbsentMembers(t *testing.T) {
-	srv := brokertest.NewMem(t, broker.Config{})
+	srv := newMem(t, broker.Config{})
 	one, _ := connect(t, srv, codec.V5, expiring("one", 100))
 	one.subscribe("$share/g/t", 1)
 	one.subscribe("$share/g/t", 1) // counts once

@@ -93,10 +93,8 @@ func (c *conn) subscribeOne(f *codec.Subscription, o topic.Options) (reason code
 		if s.subs == nil {
 			s.subs = make(map[string]topic.Options, 1)
 		}
-		s.subs[strings.Clone(f.Filter)] = o
-	} else {
-		s.subs[f.Filter] = o
 	}
+	s.subs[strings.Clone(f.Filter)] = o          // assigning may replace the key as well, which views the frame
 	b.subs.Subscribe(group, inner, s, o)         // [MQTT-3.8.4-3]
 	return codec.ReasonCode(o.QoS), existed, nil // [MQTT-3.8.4-7]
 }
