@@ -2,9 +2,12 @@ package conformance_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,14 +16,6 @@ import (
 	"github.com/mqlab/mqlab/conformance/mutant"
 	"github.com/mqlab/mqlab/conformance/rules"
 )
-
-// startBroker runs the baseline on an in-memory network and returns how to reach it.
-func startBroker(t testing.TB, cfg broker.Config) func(context.Context) (net.Conn, error) {
-	t.Helper()
-	b := broker.New(cfg)
-	t.Cleanup(func() { _ = b.Close() })
-	return func(context.Context) (net.Conn, error) { return b.Dial() }
-}
 
 // TestBaselinePasses holds that nothing is said against the baseline broker.
 func TestBaselinePasses(t *testing.T) {
@@ -50,22 +45,58 @@ const mutantTimeout = 2 * time.Second
 
 // TestMutants holds that each mutant is killed by a check that names its rule, at the grade
 // that the rule allows and with no verdict against an unrelated rule, and that legal ones pass.
+// Mutants mostly wait, so many are judged at a time, whatever -parallel says.
 func TestMutants(t *testing.T) {
-	slots := make(chan struct{}, 24)
+	type verdict struct {
+		name     string
+		problems chan []string
+	}
+	slots := make(chan struct{}, 40)
+	var verdicts []verdict
 	for _, m := range mutant.All() {
 		for _, v := range m.Versions.Split() {
-			t.Run(fmt.Sprintf("%s/%s", m.Name, v), func(t *testing.T) {
-				t.Parallel()
+			one := verdict{fmt.Sprintf("%s/%s", m.Name, v), make(chan []string, 1)}
+			if !wanted(one.name) {
+				continue
+			}
+			verdicts = append(verdicts, one)
+			go func() {
 				slots <- struct{}{}
 				defer func() { <-slots }()
-				judgeMutant(t, m, v)
-			})
+				one.problems <- judgeMutant(t.Context(), m, v)
+			}()
 		}
 	}
+	for _, one := range verdicts {
+		t.Run(one.name, func(t *testing.T) {
+			for _, p := range <-one.problems {
+				t.Error(p)
+			}
+		})
+	}
+	t.Logf("%d mutants judged", len(verdicts))
 }
 
-func judgeMutant(t *testing.T, m *mutant.Mutant, v rules.Versions) {
-	p := mutant.NewProxy(startBroker(t, m.Broker), m.New())
+// wanted reports whether -run asks for the subtest of TestMutants.
+func wanted(name string) bool {
+	parts := strings.Split(flag.Lookup("test.run").Value.String(), "/")[1:]
+	for i, level := range strings.Split(name, "/") {
+		if i >= len(parts) {
+			break
+		}
+		if ok, err := regexp.MatchString(parts[i], level); err != nil || !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// judgeMutant runs the suite on the mutant and returns what is wrong with the outcome.
+func judgeMutant(ctx context.Context, m *mutant.Mutant, v rules.Versions) (problems []string) {
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	b := broker.New(m.Broker)
+	defer b.Close()
+	p := mutant.NewProxy(func(context.Context) (net.Conn, error) { return b.Dial() }, m.New())
 	defer p.Close()
 	rule := m.RuleFor(v)
 	var checks []*conformance.Check
@@ -74,11 +105,11 @@ func judgeMutant(t *testing.T, m *mutant.Mutant, v rules.Versions) {
 			checks = append(checks, c)
 		}
 	}
-	rep, err := conformance.Run(t.Context(), conformance.Config{
+	rep, err := conformance.Run(ctx, conformance.Config{
 		Dial: p.Dial, Versions: v, Checks: checks, Timeout: mutantTimeout, Ephemeral: true,
 	})
 	if err != nil {
-		t.Fatal(err)
+		return []string{err.Error()}
 	}
 	want := conformance.Fail
 	if m.Warn {
@@ -90,13 +121,14 @@ func judgeMutant(t *testing.T, m *mutant.Mutant, v rules.Versions) {
 		case r.ID == rule:
 			killed = r.Verdict == want
 			if !killed {
-				t.Errorf("%s: %s (%s), want %s", r.ID, r.Verdict, r.Reason, want)
+				bad("%s: %s (%s), want %s", r.ID, r.Verdict, r.Reason, want)
 			}
 		case r.Verdict >= conformance.Warn && !slices.Contains(m.FallsFor(v), r.ID):
-			t.Errorf("the unrelated rule %s: %s: %s", r.ID, r.Verdict, r.Reason)
+			bad("the unrelated rule %s: %s: %s", r.ID, r.Verdict, r.Reason)
 		}
 	}
-	if !killed && !t.Failed() {
-		t.Errorf("no check judged %s", rule)
+	if !killed && len(problems) == 0 {
+		bad("no check judged %s", rule)
 	}
+	return problems
 }
