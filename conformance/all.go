@@ -35,8 +35,11 @@ func All() []*Check {
 		orderingChecks,
 		ackChecks,
 		subscribeChecks,
+		replaceChecks,
+		badRequestChecks,
 		unsubscribeChecks,
 		topicChecks,
+		topicNameChecks,
 		sharedChecks,
 		optionChecks,
 	} {
