@@ -15,8 +15,7 @@ var connectChecks = []Check{{
 	Rules5:   []string{"MQTT-3.1.4-5", "MQTT-3.2.0-1", "MQTT-3.2.0-2"},
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
-		c := t.Open()
-		c.Send(t.ConnectPacket(func(p *codec.Connect) { p.KeepAlive = 60 }))
+		c, _ := t.tryAgain(t.Encode(t.ConnectPacket(func(p *codec.Connect) { p.KeepAlive = 60 })))
 		e := t.Judge().Answer(c, "a packet", anyPacket)
 		ack, ok := e.Packet.(*codec.Connack)
 		t.Judge("MQTT-3.2.0-1").That(ok, "CONNACK first", describeEvents([]*peer.Event{e}, t.Version()))

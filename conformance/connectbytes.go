@@ -188,6 +188,18 @@ func (t *T) try(connect []byte) (*Conn, connectOutcome) {
 	return c, c.outcome()
 }
 
+// tryAgain is try for a CONNECT whose silent refusal would count against the target. A
+// connection that is dropped once may have met a limit of the target's, so a plain CONNECT has
+// to be accepted in between, and the CONNECT to be dropped twice.
+func (t *T) tryAgain(connect []byte) (*Conn, connectOutcome) {
+	c, o := t.try(connect)
+	if o.ack == nil && o.ended {
+		t.Connect().Disconnect()
+		c, o = t.try(connect)
+	}
+	return c, o
+}
+
 // policyRefusal reports whether the code of a CONNACK points to load, access rules or
 // configuration rather than to the CONNECT itself.
 func (t *T) policyRefusal(code codec.ReasonCode) bool {

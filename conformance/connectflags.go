@@ -228,6 +228,41 @@ var connectFlagChecks = []Check{{
 			c.Disconnect()
 		}
 	},
+}, {
+	Name:     "connect/will-topic-not-utf8-refused",
+	Rules:    []string{"MQTT-3.1.3-10"},
+	Rules5:   []string{"MQTT-3.1.3-11"},
+	Breaks:   []string{"MQTT-3.1.3-10", "MQTT-1.5.3-1"},
+	Breaks5:  []string{"MQTT-3.1.3-11", "MQTT-1.5.4-1", "MQTT-1.5.4-2"},
+	Versions: MQTT311 | MQTT5,
+	Run: func(t *T) {
+		will := func(topic string) func(*connectBytes) {
+			return func(b *connectBytes) {
+				b.will(topic, "gone")
+				b.flags |= connectWill
+			}
+		}
+		if t.V5() {
+			refusesEach(t, t.Judge(),
+				connectCase{"bytes that UTF-8 never has in the Will Topic", will("w\xFF")},
+				connectCase{"U+0000 in the Will Topic", will("w\x00")})
+			return
+		}
+		refusesEach(t, t.Judge(), connectCase{"a broken sequence in the Will Topic", will("\xC3\x28")})
+	},
+}, {
+	Name:     "connect/user-name-not-utf8-refused",
+	Rules:    []string{"MQTT-3.1.3-11"},
+	Rules5:   []string{"MQTT-3.1.3-12"},
+	Breaks:   []string{"MQTT-3.1.3-11", "MQTT-1.5.3-1"},
+	Breaks5:  []string{"MQTT-3.1.3-12", "MQTT-1.5.4-1"},
+	Versions: MQTT311 | MQTT5,
+	Run: func(t *T) {
+		refusesEach(t, t.Judge(), connectCase{"a broken sequence in the User Name", func(b *connectBytes) {
+			b.flags |= connectUsername
+			b.username = field("\xC3\x28")
+		}})
+	},
 }}
 
 // surplusField judges a CONNECT with a field at its end that the flags do not announce, beside

@@ -95,15 +95,6 @@ var clientIDMutants = []Mutant{{
 			}
 		}}
 	},
-}, {
-	Name: "clientid/will-topic-not-utf8-tolerated", Versions: both, Rule: "MQTT-3.1.3-10", Rule5: "MQTT-3.1.3-11",
-	Falls:  []string{"MQTT-1.5.3-1", "MQTT-1.5.3-2", "MQTT-4.7.3-2"},
-	Falls5: []string{"MQTT-1.5.4-1", "MQTT-1.5.4-2", "MQTT-4.7.3-2"},
-	New:    tolerateConnect("will-topic-utf8", "will-topic-nul"),
-}, {
-	Name: "clientid/user-name-not-utf8-tolerated", Versions: both, Rule: "MQTT-3.1.3-11", Rule5: "MQTT-3.1.3-12",
-	Falls: []string{"MQTT-1.5.3-1", "MQTT-1.5.3-2"}, Falls5: []string{"MQTT-1.5.4-1", "MQTT-1.5.4-2"},
-	New: tolerateConnect("username-utf8", "username-nul"),
 }}
 
 // isOtherID reports whether a server may refuse the Client Identifier.

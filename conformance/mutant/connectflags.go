@@ -79,6 +79,15 @@ var connectFlagMutants = []Mutant{{
 }, {
 	Name: "connect/lone-password-not-authorized", Versions: mqtt5, Legal: "whom a server lets in is its own business",
 	New: lonePassword(0x87),
+}, {
+	Name: "connect/will-topic-not-utf8-tolerated", Versions: both, Rule: "MQTT-3.1.3-10", Rule5: "MQTT-3.1.3-11",
+	Falls:  []string{"MQTT-1.5.3-1", "MQTT-1.5.3-2", "MQTT-4.7.3-2"},
+	Falls5: []string{"MQTT-1.5.4-1", "MQTT-1.5.4-2", "MQTT-4.7.3-2"},
+	New:    tolerateConnect("will-topic-utf8", "will-topic-nul"),
+}, {
+	Name: "connect/user-name-not-utf8-tolerated", Versions: both, Rule: "MQTT-3.1.3-11", Rule5: "MQTT-3.1.3-12",
+	Falls: []string{"MQTT-1.5.3-1", "MQTT-1.5.3-2"}, Falls5: []string{"MQTT-1.5.4-1", "MQTT-1.5.4-2"},
+	New: tolerateConnect("username-utf8", "username-nul"),
 }}
 
 // lonePassword refuses a CONNECT with a Password and no User Name.
