@@ -18,7 +18,6 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,7 +45,6 @@ type Broker struct {
 	start   time.Time
 	methods map[string]AuthMethod
 	mem     *transport.Network
-	auth    *tls.Config
 
 	subs     topic.Tree[*sess]
 	retained retained

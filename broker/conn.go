@@ -2,7 +2,6 @@ package broker
 
 import (
 	"errors"
-	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -30,7 +29,6 @@ type conn struct {
 	accepted atomic.Bool   // CONNACK with success was sent
 	stopped  atomic.Bool   // no further packet is processed
 	waiting  atomic.Bool   // the reader is held back for another Client's sake
-	left     bool          // the Client sent DISCONNECT
 	sess     *sess         // nil before CONNACK
 	username string
 	login    *login // while CONNECT waits for enhanced authentication
@@ -367,7 +365,6 @@ func (c *conn) disconnected(p *codec.Disconnect) error {
 	if p.Reason == codec.NormalDisconnection && s.conn.Load() == c { // [MQTT-3.14.4-3]
 		s.will = nil
 	}
-	c.left = true
 	return errLeft
 }
 
@@ -411,7 +408,7 @@ func (c *conn) sayDisconnect(reason codec.ReasonCode, why, reference string) {
 			c.b.stats.sentBytes.Add(uint64(len(b)))
 		}
 	}
-	o.closing = true
+	o.shut()
 }
 
 const (
@@ -438,15 +435,12 @@ func (c *conn) end(err error) {
 	if t := c.timer.Swap(nil); t != nil {
 		t.Stop()
 	}
-	if c.auth != nil {
-		c.auth = nil
-	}
 	if c.sess != nil {
 		c.sess.detach(c)
 	}
 	c.release()
 	c.finish(finishLimit)
-	if mine && c.raw.ok() {
+	if mine && c.wait == nil {
 		c.linger()
 	}
 	_ = c.nc.Close()
@@ -496,6 +490,7 @@ func (c *conn) checkKeepAlive() {
 	if c.waiting.Load() {
 		quiet = 0 // unread bytes are not silence
 	}
+	c.trim()
 	if left := c.keep - quiet; left > 0 {
 		c.setTimer(left, c.checkKeepAlive)
 		return
@@ -503,5 +498,12 @@ func (c *conn) checkKeepAlive() {
 	c.kick(codec.KeepAliveTimeout, "nothing was received for one and a half times the Keep Alive")
 }
 
-// isGone reports whether an error only says that the peer went away.
-func isGone(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) }
+// trim lets the Session give back memory that a burst has left behind.
+func (c *conn) trim() {
+	s := c.sess
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn.Load() == c {
+		s.flow.Step(session.Event[*delivery]{Kind: session.Tick}, c.b.now(), nil)
+	}
+}

@@ -220,7 +220,7 @@ func (c *conn) admit(sc *scratch, l *login, authData []byte) error {
 		Version: c.version, SendMaximum: l.window, ReceiveMaximum: b.cfg.ReceiveMaximum,
 	}
 	ok := b.attach(sc, c, l.id, l.clean, expiry, l.will, &link, func(present bool) {
-		k := codec.Connack{SessionPresent: present} // [MQTT-3.1.4-5] [MQTT-3.1.4-4]
+		k := codec.Connack{SessionPresent: present && c.version != codec.V31} // [MQTT-3.1.4-5] [MQTT-3.1.4-4]
 		if c.version == codec.V5 {
 			c.announce(&k.Props, l, expiry, keep, authData)
 		}

@@ -125,21 +125,31 @@ func (b *Broker) refuse(s *sess) {
 	}
 }
 
+// ownLimit is how long a Client may leave a full buffer of answers unread.
+const ownLimit = time.Minute
+
 // waitForOwn holds a Client back that sends but does not read its answers, until its buffer
 // has room. It reports false when the connection is over.
 func (c *conn) waitForOwn(sc *scratch) bool {
 	o := &c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.size < c.b.lim.outBytes {
+		return true
+	}
+	deadline := c.b.now() + session.Time(ownLimit)
 	for o.size >= c.b.lim.outBytes && !o.closing {
-		ch := o.changed()
-		o.mu.Unlock()
-		sc.owner = c
-		c.b.hold(sc, ch, time.Minute)
-		o.mu.Lock()
-		if c.stopped.Load() {
+		left := deadline - c.b.now()
+		if left <= 0 {
+			o.mu.Unlock()
+			c.kick(codec.QuotaExceeded, "the client does not read its answers")
+			o.mu.Lock()
 			return false
 		}
+		ch := o.changed()
+		o.mu.Unlock()
+		c.b.hold(sc, ch, time.Duration(left))
+		o.mu.Lock()
 	}
-	return true
+	return !c.stopped.Load()
 }

@@ -104,14 +104,23 @@ func (o *outbuf) wrote(n, limit int) {
 	}
 }
 
+// shut forbids further appending and wakes those who wait for room. mu is held.
+func (o *outbuf) shut() {
+	o.closing = true
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}
+
 // fail drops everything: the socket is gone. mu is held.
 func (o *outbuf) fail() {
-	o.closing, o.failed = true, true
+	o.failed = true
 	for _, b := range o.chunks {
 		freeChunk(b)
 	}
 	o.chunks, o.size = nil, 0
-	o.wrote(0, 0)
+	o.shut()
 }
 
 // changed returns a channel that is closed once there is room or the buffer failed. mu is held.
@@ -226,7 +235,7 @@ func (c *conn) writeChunks(list [][]byte, wait bool) (n, k int, blocked bool, er
 func (c *conn) finish(limit time.Duration) {
 	o := &c.out
 	o.mu.Lock()
-	o.closing = true
+	o.shut()
 	busy := o.busy || len(o.chunks) > 0
 	o.mu.Unlock()
 	if !busy {

@@ -53,8 +53,22 @@ func (sc *scratch) touch(c *conn) {
 	}
 }
 
+// shareFlush is the number of touched connections from which other processors help to write.
+const shareFlush = 512
+
 // flush sends what the batch has appended so far.
 func (sc *scratch) flush() {
+	for len(sc.touched) > shareFlush {
+		rest := len(sc.touched) - shareFlush/2
+		part := append([]*conn(nil), sc.touched[rest:]...)
+		clear(sc.touched[rest:])
+		sc.touched = sc.touched[:rest]
+		sc.b.wg.Go(func() { // the caller is counted itself, so the counter is not zero here
+			for _, c := range part {
+				c.flush()
+			}
+		})
+	}
 	for i, c := range sc.touched {
 		c.flush()
 		sc.touched[i] = nil
