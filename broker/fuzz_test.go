@@ -41,7 +41,7 @@ func FuzzConn(f *testing.F) {
 			v = codec.V5
 		}
 		srv := newMem(t, broker.Config{AckProperties: version&64 != 0})
-		other, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "other"})
+		other, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "other", CleanStart: true})
 		nc := srv.Mem()
 		c := newClient(t, nc, v)
 		c.send(&codec.Connect{ClientID: "fuzz", CleanStart: true})
