@@ -53,11 +53,13 @@ type delivery struct {
 
 // reset prepares m for the next message and keeps the buffers.
 func (m *message) reset() {
-	forms := m.forms
-	for i := range forms {
-		forms[i].size = 0
+	for i := range m.forms {
+		m.forms[i].size = 0
 	}
-	*m = message{forms: forms}
+	m.topic, m.payload, m.props = "", nil, nil
+	m.expiry, m.expires, m.now = 0, 0, 0
+	m.qos, m.retain, m.from = 0, false, nil
+	m.kept, m.plain = nil, nil
 }
 
 // set takes over a body, for messages that do not come from a frame.
