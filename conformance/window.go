@@ -49,7 +49,8 @@ var windowChecks = []Check{{
 		if sub.Take(t.Timeout(), withPayload(topic, "open")) == nil {
 			t.Inconclusive("%s: the message did not arrive", sub.Name())
 		}
-		t.Judge().StaysOpen(sub)
+		sub.Send(&codec.Pingreq{})
+		t.Judge().Answer(sub, "PINGRESP", ofType(codec.TypePingresp))
 		sub.Send(&codec.Subscribe{PacketID: 101, Filters: []codec.Subscription{{Filter: t.Topic("b"), QoS: 1}}})
 		t.Judge().Answer(sub, "SUBACK", ofType(codec.TypeSuback))
 		sub.Send(&codec.Unsubscribe{PacketID: 102, Filters: []string{t.Topic("b")}})
