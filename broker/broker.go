@@ -162,7 +162,7 @@ func (b *Broker) Listen(url string) (*Listener, error) {
 			b.log.Info("handshake not completed", "remote", remote, "error", err)
 		},
 	}
-	if b.cfg.TLS != nil {
+	if cfg.TLS = b.cfg.TLSConfig; cfg.TLS == nil && b.cfg.TLS != nil {
 		var err error
 		if cfg.TLS, err = b.cfg.TLS.Server(); err != nil {
 			return nil, err
@@ -290,6 +290,8 @@ func (b *Broker) shutdown(reason codec.ReasonCode, reference string) {
 		return
 	}
 	b.closed = true
+	b.wg.Add(1) // so that flushing may start writers while another Close waits
+	defer b.wg.Done()
 	close(b.closing)
 	listeners := make([]*Listener, 0, len(b.listeners))
 	for l := range b.listeners {

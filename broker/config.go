@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -116,7 +117,9 @@ type Config struct {
 	// SysInterval is the period of the statistics under $SYS/broker. Default: none are published.
 	SysInterval time.Duration
 
-	// TLS serves mqtts and wss listeners.
+	// TLSConfig serves mqtts and wss listeners.
+	TLSConfig *tls.Config
+	// TLS names the files to make a TLSConfig of where none is given.
 	TLS *transport.TLS
 	// Mem is the network of mem listeners; nil makes one of the Broker's own, reached by Dial.
 	Mem *transport.Network

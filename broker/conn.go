@@ -248,12 +248,20 @@ func frameSize(b []byte) int {
 	return 1 + n + int(v)
 }
 
+// maxConnect bounds the first packet of a connection, of which nothing is known yet: all its
+// fields at their longest and more than half a megabyte of User Properties.
+const maxConnect = 1 << 20
+
 // batch processes the whole packets of b, flushes every connection that got something, and
 // returns the bytes left.
 func (c *conn) batch(sc *scratch, b []byte) ([]byte, error) {
 	defer sc.flush()
 	for len(b) > 0 {
-		frame, rest, err := codec.Cut(b, c.b.lim.maxPacket)
+		limit := c.b.lim.maxPacket
+		if c.version == 0 {
+			limit = min(limit, maxConnect)
+		}
+		frame, rest, err := codec.Cut(b, limit)
 		if err != nil {
 			return nil, c.cutFault(err)
 		}

@@ -62,6 +62,9 @@ func (c *conn) connect(sc *scratch, frame []byte) error {
 	return c.admit(sc, l, nil)
 }
 
+// maxAliasOut bounds the Topic Aliases used towards one Client, and with them the names kept.
+const maxAliasOut = 256
+
 // readConnect keeps what binds the Server's own packets, refusals included.
 func (c *conn) readConnect(p *codec.Connect) {
 	if c.version != codec.V5 {
@@ -72,7 +75,7 @@ func (c *conn) readConnect(p *codec.Connect) {
 	}
 	c.noProblem = p.Props.Uint(codec.PropRequestProblemInfo, 1) == 0
 	if !c.b.cfg.NoOutboundAliases {
-		c.aliasMax = uint16(p.Props.Uint(codec.PropTopicAliasMaximum, 0)) // [MQTT-3.1.2-27]
+		c.aliasMax = uint16(min(p.Props.Uint(codec.PropTopicAliasMaximum, 0), maxAliasOut)) // [MQTT-3.1.2-27]
 	}
 }
 

@@ -193,10 +193,14 @@ func TestClaimedLengthIsNotBelieved(t *testing.T) {
 		c := dial(t, srv.URL, codec.V4)
 		c.send(&codec.Connect{ClientID: fmt.Sprint(i), CleanStart: true})
 		c.connack()
+		// Before CONNECT even the claim ends the connection.
+		early := dial(t, srv.URL, codec.V4)
+		early.raw([]byte{0x10, 0xFF, 0xFF, 0xFF, 0x7F, 0})
+		early.closed()
 		c.raw(append([]byte{0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, 'a'}, make([]byte, 1000)...)) // 256 MiB
 		cs = append(cs, c)
 	}
-	eventually(t, func() bool { return srv.Stats().BytesReceived >= n*1008 })
+	eventually(t, func() bool { return srv.Stats().BytesReceived >= n*1008 && srv.Stats().Connections == n })
 	if grown := int64(heap()) - int64(before); grown > n*32<<10 {
 		t.Errorf("%d connections that claim 256 MiB cost %d bytes", n, grown)
 	}
