@@ -9,6 +9,7 @@ func All() []*Check {
 		packetIDChecks,
 		pingChecks,
 		disconnectChecks,
+		farewellChecks,
 		errorChecks,
 		webSocketChecks,
 		connectChecks,
