@@ -32,8 +32,10 @@ func (c *Conn) puback(r side, id uint16, reason codec.ReasonCode) {
 		c.keep(dAckTypeQoS1, r)
 		if r == client && e.here {
 			c.prove()
-			c.judge(dPubackOrder, r, e.order > f.lastPuback, "PUBACK in the order in which the messages came",
-				fmt.Sprintf("PUBACK with id %d after that of a later message", id))
+			if !c.holds(dPubackOrder, r, e.order > f.lastPuback) {
+				c.breach(dPubackOrder, r, Fail, "PUBACK in the order in which the messages came",
+					fmt.Sprintf("PUBACK with id %d after that of a later message", id))
+			}
 			f.lastPuback = max(f.lastPuback, e.order)
 		}
 	}
@@ -80,8 +82,10 @@ func (c *Conn) pubrec(r side, id uint16, reason codec.ReasonCode) {
 		c.keep(dAckTypeQoS2, r)
 		if r == client {
 			c.prove()
-			c.judge(dPubrecOrder, r, e.order > f.lastPubrec, "PUBREC in the order in which the messages came",
-				fmt.Sprintf("PUBREC with id %d after that of a later message", id))
+			if !c.holds(dPubrecOrder, r, e.order > f.lastPubrec) {
+				c.breach(dPubrecOrder, r, Fail, "PUBREC in the order in which the messages came",
+					fmt.Sprintf("PUBREC with id %d after that of a later message", id))
+			}
 			f.lastPubrec = max(f.lastPubrec, e.order)
 		}
 	}
@@ -144,8 +148,10 @@ func (c *Conn) pubrel(s side, id uint16, reason codec.ReasonCode) {
 		c.keep(dPubrelAfterRefusal, s)
 		if s == client {
 			c.prove()
-			c.judge(dPubrelOrder, s, e.recOrder > f.lastPubrel, "PUBREL in the order in which the PUBRECs came",
-				fmt.Sprintf("PUBREL with id %d after that of a later PUBREC", id))
+			if !c.holds(dPubrelOrder, s, e.recOrder > f.lastPubrel) {
+				c.breach(dPubrelOrder, s, Fail, "PUBREL in the order in which the PUBRECs came",
+					fmt.Sprintf("PUBREL with id %d after that of a later PUBREC", id))
+			}
 			f.lastPubrel = max(f.lastPubrel, e.recOrder)
 		}
 	}
@@ -237,4 +243,3 @@ func (c *Conn) ackedAnyway(e *exchange, reason codec.ReasonCode) {
 var excessDuties = map[excess]duty{
 	overQoS: dAckedAboveMaximumQoS, overRetain: dAckedRetain, overSize: dAckedTooLarge,
 }
-

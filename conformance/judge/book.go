@@ -50,7 +50,10 @@ func (c *Conn) meet(present bool) {
 	defer b.mu.Unlock()
 	r := b.sessions[id]
 	if c.hello.emptyID && c.can(server) {
-		c.judge(dAssignedIDUnique, server, r == nil || r.owner == nil, "an Assigned Client Identifier that no other session has", quote(id)+" a second time")
+		if !c.holds(dAssignedIDUnique, server, r == nil || r.owner == nil) {
+			c.breach(dAssignedIDUnique, server, Fail, "an Assigned Client Identifier that no other session has",
+				quote(id)+" a second time")
+		}
 	}
 	if r != nil && r.owner == nil && r.v == c.v {
 		c.inherit(r, present)

@@ -159,8 +159,10 @@ func (c *Conn) clientDisconnect(p *codec.Disconnect) {
 	}
 	if p.Props.Has(codec.PropSessionExpiry) {
 		n := p.Props.Uint(codec.PropSessionExpiry, 0)
-		c.judge(dExpiryAfterZero, client, n == 0 || c.hello.expiry > 0,
-			"no Session Expiry Interval above 0 after one of 0 in CONNECT", fmt.Sprintf("Session Expiry Interval %d", n))
+		if !c.holds(dExpiryAfterZero, client, n == 0 || c.hello.expiry > 0) {
+			c.breach(dExpiryAfterZero, client, Fail, "no Session Expiry Interval above 0 after one of 0 in CONNECT",
+				fmt.Sprintf("Session Expiry Interval %d", n))
+		}
 		c.announce.expiry = n
 	}
 }
@@ -176,8 +178,10 @@ func (c *Conn) clientAuth(p *codec.Auth) {
 		return
 	}
 	if c.phase == awaiting && p.Reason.AllowedIn(codec.TypeAuth, codec.Client) {
-		c.judge(dAuthContinueClient, client, p.Reason == codec.ContinueAuthentication, // [MQTT-4.12.0-3]
-			"AUTH with code 0x18", fmt.Sprintf("code 0x%02X", uint8(p.Reason)))
+		if !c.holds(dAuthContinueClient, client, p.Reason == codec.ContinueAuthentication) { // [MQTT-4.12.0-3]
+			c.breach(dAuthContinueClient, client, Fail, "AUTH with code 0x18",
+				fmt.Sprintf("code 0x%02X", uint8(p.Reason)))
+		}
 	}
 	if !p.Props.Has(codec.PropAuthMethod) {
 		return // the decoder's finding
@@ -187,7 +191,10 @@ func (c *Conn) clientAuth(p *codec.Auth) {
 		d = dReauthMethod
 	}
 	method := p.Props.Text(codec.PropAuthMethod)
-	c.judge(d, client, method == c.hello.authMethod, "the Authentication Method of CONNECT, "+quote(c.hello.authMethod), quote(method))
+	if !c.holds(d, client, method == c.hello.authMethod) {
+		c.breach(d, client, Fail, "the Authentication Method of CONNECT, "+quote(c.hello.authMethod),
+			quote(method))
+	}
 	if method != c.hello.authMethod {
 		c.excused[server] = true
 	}
@@ -345,7 +352,10 @@ func (c *Conn) connackProps(p *codec.Connack) {
 		}
 		h.clientID = strings.Clone(id)
 	case pr.Has(codec.PropAssignedClientID):
-		c.judge(dAssignedIDUnasked, server, id == h.clientID, "the client's own identifier "+quote(h.clientID), quote(id))
+		if !c.holds(dAssignedIDUnasked, server, id == h.clientID) {
+			c.breach(dAssignedIDUnasked, server, Fail, "the client's own identifier "+quote(h.clientID),
+				quote(id))
+		}
 	default:
 		c.keep(dAssignedIDUnasked, server)
 	}
@@ -357,7 +367,10 @@ func (c *Conn) connackProps(p *codec.Connack) {
 		c.judge(dAuthUnasked, server, !pr.Has(codec.PropAuthMethod), "no Authentication Method, as CONNECT named none", "Authentication Method in CONNACK")
 	case c.can(server): // [MQTT-4.12.0-5]
 		method := pr.Text(codec.PropAuthMethod)
-		c.judge(dAuthMethodServer, server, method == h.authMethod, "the Authentication Method of CONNECT, "+quote(h.authMethod), quote(method))
+		if !c.holds(dAuthMethodServer, server, method == h.authMethod) {
+			c.breach(dAuthMethodServer, server, Fail, "the Authentication Method of CONNECT, "+quote(h.authMethod),
+				quote(method))
+		}
 	}
 }
 
@@ -387,12 +400,17 @@ func (c *Conn) serverAuth(p *codec.Auth) {
 		return
 	}
 	if c.phase == awaiting && p.Reason.AllowedIn(codec.TypeAuth, codec.Server) {
-		c.judge(dAuthContinueServer, server, p.Reason == codec.ContinueAuthentication, // [MQTT-4.12.0-2]
-			"AUTH with code 0x18 before CONNACK", fmt.Sprintf("code 0x%02X", uint8(p.Reason)))
+		if !c.holds(dAuthContinueServer, server, p.Reason == codec.ContinueAuthentication) { // [MQTT-4.12.0-2]
+			c.breach(dAuthContinueServer, server, Fail, "AUTH with code 0x18 before CONNACK",
+				fmt.Sprintf("code 0x%02X", uint8(p.Reason)))
+		}
 	}
 	if p.Props.Has(codec.PropAuthMethod) {
 		method := p.Props.Text(codec.PropAuthMethod)
-		c.judge(dAuthMethodServer, server, method == c.hello.authMethod, "the Authentication Method of CONNECT, "+quote(c.hello.authMethod), quote(method))
+		if !c.holds(dAuthMethodServer, server, method == c.hello.authMethod) {
+			c.breach(dAuthMethodServer, server, Fail, "the Authentication Method of CONNECT, "+quote(c.hello.authMethod),
+				quote(method))
+		}
 	}
 }
 
@@ -410,7 +428,10 @@ func (c *Conn) problemInfo(p codec.Packet) {
 		return
 	}
 	ok := !props.Has(codec.PropReasonString) && !props.Has(codec.PropUserProperty)
-	c.judge(dProblemInfo, server, ok, "no Reason String and no User Property, as Request Problem Information is 0", p.Type().String()+" with one of them")
+	if !c.holds(dProblemInfo, server, ok) {
+		c.breach(dProblemInfo, server, Fail, "no Reason String and no User Property, as Request Problem Information is 0",
+			p.Type().String()+" with one of them")
+	}
 }
 
 // properties returns the properties of a packet that has some in every form of it.

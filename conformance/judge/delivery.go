@@ -197,8 +197,10 @@ func (c *Conn) retained(name string, m match) {
 		s.retained[h]++
 	}
 	n := int(s.retained[h])
-	c.judge(dLiveRetain, server, n <= m.times, "RETAIN 0 on messages for existing subscriptions",
-		fmt.Sprintf("RETAIN 1 on message %d on %s, subscribed to %d times", n, quote(name), m.times))
+	if !c.holds(dLiveRetain, server, n <= m.times) {
+		c.breach(dLiveRetain, server, Fail, "RETAIN 0 on messages for existing subscriptions",
+			fmt.Sprintf("RETAIN 1 on message %d on %s, subscribed to %d times", n, quote(name), m.times))
+	}
 }
 
 // subscriptionIDs judges the Subscription Identifiers of a message.

@@ -286,8 +286,10 @@ func (c *Conn) secondSend(s side, p *codec.Publish, e *exchange, hash uint64, ha
 				c.keep(dIDKeptServer, s)
 			}
 			if s == client {
-				c.judge(dResendOrder, s, e.original > f.lastResend, "re-sent messages in their original order",
-					fmt.Sprintf("the message with id %d after one that was first sent later", p.PacketID))
+				if !c.holds(dResendOrder, s, e.original > f.lastResend) {
+					c.breach(dResendOrder, s, Fail, "re-sent messages in their original order",
+						fmt.Sprintf("the message with id %d after one that was first sent later", p.PacketID))
+				}
 				f.lastResend = max(f.lastResend, e.original)
 			}
 			return true
@@ -305,7 +307,10 @@ func (c *Conn) secondSend(s side, p *codec.Publish, e *exchange, hash uint64, ha
 		}
 		return false
 	case same:
-		c.judge(dDupResend, s, p.Dup, "DUP 1 when a message is sent again", fmt.Sprintf("DUP 0 in the repeated PUBLISH with id %d", p.PacketID))
+		if !c.holds(dDupResend, s, p.Dup) {
+			c.breach(dDupResend, s, Fail, "DUP 1 when a message is sent again",
+				fmt.Sprintf("DUP 0 in the repeated PUBLISH with id %d", p.PacketID))
+		}
 		fallthrough
 	case !known && p.Dup:
 		if v5 {
@@ -393,7 +398,10 @@ func (c *Conn) beyond(p *codec.Publish) (over excess) {
 			over |= overQoS
 		}
 		if knows {
-			c.judge(dMaximumQoS, client, p.QoS <= a.maxQoS, fmt.Sprintf("QoS %d at most", a.maxQoS), fmt.Sprintf("QoS %d", p.QoS))
+			if !c.holds(dMaximumQoS, client, p.QoS <= a.maxQoS) {
+				c.breach(dMaximumQoS, client, Fail, fmt.Sprintf("QoS %d at most", a.maxQoS),
+					fmt.Sprintf("QoS %d", p.QoS))
+			}
 		}
 	}
 	if a.noRetain {

@@ -368,11 +368,17 @@ func (c *Conn) breach(d duty, s side, g Grade, expected, actual string) {
 
 // judge counts the duty as kept or records its breach.
 func (c *Conn) judge(d duty, s side, ok bool, expected, actual string) {
+	if !c.holds(d, s, ok) {
+		c.breach(d, s, Fail, expected, actual)
+	}
+}
+
+// holds counts the duty as kept if ok, which it returns. It is for breaches whose words take work.
+func (c *Conn) holds(d duty, s side, ok bool) bool {
 	if ok {
 		c.keep(d, s)
-		return
 	}
-	c.breach(d, s, Fail, expected, actual)
+	return ok
 }
 
 func (c *Conn) record(v rules.Versions, id string, s side, g Grade, expected, actual string) {

@@ -55,10 +55,16 @@ func (c *Conn) sizes(s side, whole duty, p codec.Packet, limit uint32) {
 	}
 	props := properties(p)
 	if props.Has(codec.PropReasonString) {
-		c.judge(d[0], s, ok, expected, actual+" with a Reason String")
+		if !c.holds(d[0], s, ok) {
+			c.breach(d[0], s, Fail, expected,
+				actual+" with a Reason String")
+		}
 	}
 	if props.Has(codec.PropUserProperty) {
-		c.judge(d[1], s, ok, expected, actual+" with a User Property")
+		if !c.holds(d[1], s, ok) {
+			c.breach(d[1], s, Fail, expected,
+				actual+" with a User Property")
+		}
 	}
 }
 
@@ -101,7 +107,10 @@ func (c *Conn) resolve(s side, p *codec.Publish) string {
 		case limit == 0:
 			c.breach(off, s, Fail, "no Topic Alias, as the receiver's Topic Alias Maximum is 0", fmt.Sprintf("Topic Alias %d", alias))
 		default:
-			c.judge(above, s, alias <= limit, fmt.Sprintf("a Topic Alias of at most %d", limit), fmt.Sprintf("Topic Alias %d", alias))
+			if !c.holds(above, s, alias <= limit) {
+				c.breach(above, s, Fail, fmt.Sprintf("a Topic Alias of at most %d", limit),
+					fmt.Sprintf("Topic Alias %d", alias))
+			}
 		}
 		if alias > limit && s == client {
 			c.excused[server] = true
@@ -114,7 +123,10 @@ func (c *Conn) resolve(s side, p *codec.Publish) string {
 	}
 	if c.whole && !c.excused[s] {
 		known := a.set.has(alias)
-		c.judge(dAliasKnown, s, known, "a Topic Name, or a Topic Alias that was mapped on this connection", fmt.Sprintf("Topic Alias %d without a mapping", alias))
+		if !c.holds(dAliasKnown, s, known) {
+			c.breach(dAliasKnown, s, Fail, "a Topic Name, or a Topic Alias that was mapped on this connection",
+				fmt.Sprintf("Topic Alias %d without a mapping", alias))
+		}
 		if !known && s == client {
 			c.excused[server] = true
 		}

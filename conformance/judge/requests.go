@@ -184,7 +184,10 @@ func (c *Conn) suback(p *codec.Suback) {
 		return
 	}
 	c.keep(dSubAnswered, server)
-	c.judge(dSubackCount, server, len(p.Reasons) == q.n, fmt.Sprintf("%d codes, one for each Topic Filter", q.n), fmt.Sprintf("%d codes", len(p.Reasons)))
+	if !c.holds(dSubackCount, server, len(p.Reasons) == q.n) {
+		c.breach(dSubackCount, server, Fail, fmt.Sprintf("%d codes, one for each Topic Filter", q.n),
+			fmt.Sprintf("%d codes", len(p.Reasons)))
+	}
 	if len(p.Reasons) != q.n || q.filters == nil {
 		return
 	}
@@ -262,7 +265,10 @@ func (c *Conn) unsuback(p *codec.Unsuback) {
 	}
 	c.keep(dUnsubAnswered, server)
 	if c.v == codec.V5 {
-		c.judge(dUnsubackCount, server, len(p.Reasons) == q.n, fmt.Sprintf("%d codes, one for each Topic Filter", q.n), fmt.Sprintf("%d codes", len(p.Reasons)))
+		if !c.holds(dUnsubackCount, server, len(p.Reasons) == q.n) {
+			c.breach(dUnsubackCount, server, Fail, fmt.Sprintf("%d codes, one for each Topic Filter", q.n),
+				fmt.Sprintf("%d codes", len(p.Reasons)))
+		}
 	}
 }
 
