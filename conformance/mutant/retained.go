@@ -131,8 +131,6 @@ var retainedMutants = []Mutant{{
 	}),
 }, {
 	Name: "retained/flag-set-on-live-delivery", Versions: both, Rule: "MQTT-3.3.1-9", Rule5: "MQTT-3.3.1-12",
-	Falls:  []string{"MQTT-3.3.1-10"},
-	Falls5: []string{"MQTT-3.3.1-6"},
 	New: func() *Hooks {
 		flagged := map[string]bool{}
 		return &Hooks{Up: func(_ *Link, raw *Packet) {
