@@ -61,8 +61,11 @@ type CheckResult struct {
 	Findings   []Finding     `json:"findings,omitempty"`
 	Transcript []peer.Entry  `json:"transcript,omitempty"`
 
-	passive  []judgedFinding
-	crossing bool // every breach depends on one connection's act being visible on another
+	// ClientBreaches are the client's own rules that the check broke, on purpose.
+	ClientBreaches []string `json:"client_breaches,omitempty"`
+
+	seen     map[string]int // how often the passive judge saw the server keep or break a rule
+	crossing bool           // every breach depends on one connection's act being visible on another
 }
 
 // OK reports whether the target does what the rules ask: no breach, and under Strict no warning.
@@ -134,7 +137,11 @@ func (r *run) judge(rule rules.Rule, checks []*CheckResult) *RuleResult {
 		if lists {
 			res.Checks = append(res.Checks, c.Name)
 		}
-		judged := false
+		judged := c.seen[rule.ID] > 0 && (lists || selected)
+		if judged {
+			res.Judged += c.seen[rule.ID]
+			res.Verdict = max(res.Verdict, Pass)
+		}
 		for _, f := range c.Findings {
 			if f.Rule == rule.ID && (lists || selected) {
 				judged = true

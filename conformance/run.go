@@ -277,18 +277,13 @@ func (t *T) result(ended *stop) *CheckResult {
 		Findings: t.findings,
 	}
 	active := len(t.findings)
-	for _, f := range t.passive() {
-		res.Findings = append(res.Findings, f.Finding)
-		res.passive = append(res.passive, f)
-	}
+	t.passive(res)
 	for _, f := range res.Findings {
-		if !f.Passive || !f.OK {
-			v := Pass
-			if !f.OK {
-				v = f.Grade.verdict()
-			}
-			res.Verdict = max(res.Verdict, v)
+		v := Pass
+		if !f.OK {
+			v = f.Grade.verdict()
 		}
+		res.Verdict = max(res.Verdict, v)
 		if !f.OK && f.Grade != GradeNote && res.Reason == "" {
 			res.Reason = fmt.Sprintf("expected %s; got %s", f.Expected, f.Actual)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
+	"github.com/mqlab/mqlab/conformance/judge"
 	"github.com/mqlab/mqlab/internal/peer"
 )
 
@@ -31,8 +32,10 @@ type T struct {
 	conns      []*Conn
 	seq        int
 
-	mu       sync.Mutex // guards judged, retained and sessions: connections report from their own goroutines
-	judged   []judgedFinding
+	book    *judge.Book // what the passive judge knows of this check's sessions
+	watched []watched
+
+	mu       sync.Mutex // guards the fields below: connections are used from several goroutines
 	retained map[string]bool
 	sessions map[string]bool
 }
@@ -163,16 +166,19 @@ func (t *T) Open() *Conn {
 		}
 		panic(stop{Inconclusive, "cannot connect: " + err.Error()})
 	}
-	return t.Adopt(nc)
+	return t.Adopt(nc, false)
 }
 
-// Adopt makes a scripted connection of a network connection that the check opened itself.
-func (t *T) Adopt(nc net.Conn) *Conn {
+// Adopt makes a scripted connection of a network connection that the check opened itself. Where
+// the check writes past it, as to WebSocket frames, it has to say so: the passive judge must see
+// all or nothing.
+func (t *T) Adopt(nc net.Conn, writesPast bool) *Conn {
 	name := "c" + strconv.Itoa(len(t.conns)+1)
-	watch := t.run.watch(t, name)
-	c := &Conn{t: t, Conn: peer.New(nc, peer.Config{
-		Name: name, Version: t.Version(), Transcript: t.transcript, AutoAck: true, Observe: watch,
-	})}
+	cfg := peer.Config{Name: name, Version: t.Version(), Transcript: t.transcript, AutoAck: true}
+	if !writesPast {
+		cfg.Observe = t.watch(name)
+	}
+	c := &Conn{t: t, Conn: peer.New(nc, cfg)}
 	t.conns = append(t.conns, c)
 	return c
 }

@@ -1,18 +1,68 @@
 package conformance
 
 import (
+	"slices"
 	"time"
 
+	"github.com/mqlab/mqlab/codec"
+	"github.com/mqlab/mqlab/conformance/judge"
 	"github.com/mqlab/mqlab/internal/peer"
 )
 
-// judgedFinding is a finding of the judge that watches every connection.
-type judgedFinding struct {
-	Finding
+// watched is a connection of a check under the eyes of the passive judge.
+type watched struct {
+	name string
+	conn *judge.Conn
 }
 
-// watch returns the observer of a connection.
-func (r *run) watch(t *T, name string) func(peer.Direction, time.Time, []byte) { return nil }
+// watch sets the passive judge on a connection and returns what tells it of every packet.
+func (t *T) watch(name string) func(peer.Direction, time.Time, []byte) {
+	if t.book == nil {
+		t.book = new(judge.Book)
+	}
+	c := judge.New(t.book)
+	t.watched = append(t.watched, watched{name, c})
+	return func(dir peer.Direction, at time.Time, b []byte) {
+		switch dir {
+		case peer.Sent:
+			c.Bytes(codec.Client, at, b)
+		case peer.Received:
+			c.Bytes(codec.Server, at, b)
+		case peer.Noted:
+			c.End(at, codec.Either)
+		}
+	}
+}
 
-// passive returns what the judge found on the check's connections.
-func (t *T) passive() []judgedFinding { return nil }
+// passive adds what the judge saw: the server's breaches as findings, how often each rule was
+// seen kept, and the rules of the client's that the check itself broke.
+func (t *T) passive(res *CheckResult) {
+	res.seen = map[string]int{}
+	for _, w := range t.watched {
+		for key, n := range w.conn.Judged() {
+			if key.By == codec.Server && key.Version == t.version {
+				res.seen[key.Rule] += n
+			}
+		}
+		for _, f := range w.conn.Findings() {
+			if !f.Version.Has(t.version) {
+				continue
+			}
+			if f.By == codec.Client {
+				if !slices.Contains(res.ClientBreaches, f.Rule) {
+					res.ClientBreaches = append(res.ClientBreaches, f.Rule)
+				}
+				continue
+			}
+			grade := GradeFail
+			if f.Grade == judge.Warn {
+				grade = GradeWarn
+			}
+			res.Findings = append(res.Findings, Finding{
+				Rule: f.Rule, Grade: grade, Expected: f.Expected, Actual: f.Actual, Conn: w.name,
+				At: t.transcript.Since(f.At), Passive: true,
+			})
+		}
+	}
+	slices.Sort(res.ClientBreaches)
+}

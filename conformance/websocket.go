@@ -136,7 +136,7 @@ func (t *T) OpenWS(offered ...string) (*Conn, *wsStream) {
 		t.Inconclusive("cannot connect over WebSocket: %v", err)
 	}
 	w := &wsStream{WSConn: nc}
-	return t.Adopt(w), w
+	return t.Adopt(w, true), w
 }
 
 // connectWS opens a WebSocket connection and completes CONNECT.

@@ -63,6 +63,9 @@ func (t *Transcript) Note(conn, format string, args ...any) {
 // Elapsed returns the time since the transcript began.
 func (t *Transcript) Elapsed() time.Duration { return time.Since(t.start) }
 
+// Since returns the time from the transcript's begin to at.
+func (t *Transcript) Since(at time.Time) time.Duration { return at.Sub(t.start) }
+
 // Entries returns a copy of what was recorded so far.
 func (t *Transcript) Entries() []Entry {
 	t.mu.Lock()
