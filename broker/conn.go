@@ -34,6 +34,7 @@ type conn struct {
 	login    *login // while CONNECT waits for enhanced authentication
 	auth     *exchange
 	seen     atomic.Int64 // broker time of the last bytes
+	resumed  atomic.Int64 // broker time at which the reader was last held back no more
 	keep     time.Duration
 	timer    atomic.Pointer[timerBox]
 

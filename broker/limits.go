@@ -45,6 +45,12 @@ func (b *Broker) waitForQueue(sc *scratch, s *sess, c *conn, m *message, d *deli
 		s.queue.push(d, qos)
 		return false
 	}
+	if own := sc.owner; own != nil {
+		// Set before the other's is read: of two readers that are about to wait for each other
+		// at least one sees it.
+		own.waiting.Store(true)
+		defer own.waiting.Store(false)
+	}
 	if c == sc.owner || c.waiting.Load() {
 		// Its acknowledgements are not read because its reader waits as well, perhaps for
 		// this very publisher. Waiting would starve both, so the bound gives way by what the
@@ -58,7 +64,8 @@ func (b *Broker) waitForQueue(sc *scratch, s *sess, c *conn, m *message, d *deli
 		s.stalled = b.now()
 		s.mark = queueMark{s.queue.n, s.queue.bytes}
 	}
-	left := s.stalled + session.Time(b.lim.slowConsumer) - b.now()
+	since := max(s.stalled, session.Time(c.resumed.Load())) // it was not read before
+	left := since + session.Time(b.lim.slowConsumer) - b.now()
 	if left <= 0 || c == sc.owner {
 		s.stalled = 0
 		s.mu.Unlock()
@@ -102,7 +109,9 @@ func (b *Broker) hold(sc *scratch, ch <-chan struct{}, d time.Duration) {
 	if c := sc.owner; c != nil {
 		c.waiting.Store(true)
 		defer func() {
-			c.seen.Store(int64(b.now()))
+			now := int64(b.now())
+			c.seen.Store(now)
+			c.resumed.Store(now)
 			c.waiting.Store(false)
 		}()
 	}
