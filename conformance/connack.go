@@ -38,6 +38,14 @@ var connackChecks = []Check{{
 		judgeFirst(t, c)
 	},
 }, {
+	Name:     "connack/nothing-before-connect",
+	Rules:    []string{"MQTT-3.2.0-1"},
+	Versions: MQTT311 | MQTT5,
+	Run: func(t *T) {
+		c := t.Open()
+		t.Judge().Silent(c, "packet before CONNECT", anyPacket, t.Quiet)
+	},
+}, {
 	Name:     "connack/only-one",
 	Rules:    []string{"MQTT-3.2.0-2"},
 	Breaks:   []string{"MQTT-3.1.0-2"},

@@ -336,32 +336,41 @@ func overrun(b *connectBytes) {
 
 // refusedThenIgnored sends packets behind a CONNECT that is refused, in one write.
 func refusedThenIgnored(t *T) {
+	spoilt := t.connectBytes()
+	if t.V5() {
+		spoilt.flags |= connectReserved
+	} else {
+		spoilt.flags &^= connectClean
+		spoilt.clientID = field("")
+	}
+	refused := ignored(t, t.Topic("a"), spoilt.encode())
+	if t.Target().Capabilities&CapBadLogin != 0 {
+		refused = ignored(t, t.Topic("b"), t.Encode(t.ConnectPacket(t.badLogin))) || refused
+	}
+	if !refused {
+		t.Inconclusive("the CONNECT was not refused")
+	}
+}
+
+// ignored sends the CONNECT with a retained PUBLISH and a SUBSCRIBE behind it, and judges that
+// nothing comes of them. It reports whether the CONNECT was refused.
+func ignored(t *T, topic string, connect []byte) bool {
 	qos := codec.QoS(0)
 	if t.Target().Capabilities&CapQoS1 != 0 {
 		qos = 1
 	}
-	topic := t.Topic("a")
 	watcher, other := t.Connect(), t.Connect()
 	watcher.Subscribe(qos, topic)
-
-	b := t.connectBytes()
-	if t.V5() {
-		b.flags |= connectReserved
-	} else {
-		b.flags &^= connectClean
-		b.clientID = field("")
-	}
 	p := &codec.Publish{Topic: topic, QoS: qos, Retain: t.Target().Capabilities&CapRetain != 0, Payload: []byte("uninvited")}
 	if qos > 0 {
 		p.PacketID = 1
 	}
 	c := t.Open()
 	c.track(p)
-	c.SendRaw(slices.Concat(b.encode(), t.Encode(p),
+	c.SendRaw(slices.Concat(connect, t.Encode(p),
 		t.Encode(&codec.Subscribe{PacketID: 2, Filters: []codec.Subscription{{Filter: topic}}}))...)
-	o := c.outcome()
-	if o.accepted() {
-		t.Inconclusive("the CONNECT was not refused")
+	if c.outcome().accepted() {
+		return false
 	}
 	answers := func(e *peer.Event) bool {
 		return e.Packet != nil && e.Packet.Type() != codec.TypeConnack && isAnswer(e.Packet.Type())
@@ -372,6 +381,7 @@ func refusedThenIgnored(t *T) {
 	late := t.Connect()
 	late.Subscribe(qos, topic)
 	t.Judge().Silent(late, "retained message of the refused client", uninvited, func() { t.Fence(other, late, topic, qos) })
+	return true
 }
 
 // payloadOrder sends every field of the payload with a value of its own and lets the Will show

@@ -64,6 +64,9 @@ var clientIDMutants = []Mutant{{
 	Broker: broker.Config{EmptyClientIDRefused: true},
 	New:    func() *Hooks { return &Hooks{} },
 }, {
+	Name: "clientid/empty-ones-closed", Versions: mqtt5, Legal: "a refusal needs no CONNACK",
+	New: rejectIDs(func(id string) bool { return id == "" }, false, false),
+}, {
 	Name: "clientid/empty-without-clean-session-accepted", Versions: mqtt311, Rule: "MQTT-3.1.3-8",
 	New: tolerateConnect("client-id-empty"),
 }, {

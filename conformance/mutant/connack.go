@@ -46,7 +46,7 @@ var connackMutants = []Mutant{{
 		}}
 	},
 }, {
-	Name: "connack/twice", Versions: mqtt5, Rule: "MQTT-3.2.0-2", Falls: []string{"MQTT-3.1.0-2"},
+	Name: "connack/twice", Versions: mqtt5, Rule: "MQTT-3.2.0-2", Falls: []string{"MQTT-3.1.0-2", "MQTT-4.13.1-1"},
 	New: func() *Hooks {
 		return &Hooks{Up: func(l *Link, p *Packet) {
 			if c, ok := p.Packet.(*codec.Connect); ok && c != l.Connect {
@@ -117,6 +117,7 @@ var connackMutants = []Mutant{{
 	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Connack) { raw.Raw[2] |= 2 }),
 }, {
 	Name: "connack/bytes-behind-properties", Versions: mqtt5, Rule: "P-3.2.3-no-payload",
+	Falls: []string{"MQTT-2.2.2-1", "P-2.1.4-length-mismatch"},
 	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Connack) {
 		if raw.Raw[1] < 0x7F {
 			raw.Raw[1]++
@@ -125,6 +126,7 @@ var connackMutants = []Mutant{{
 	}),
 }, {
 	Name: "connack/bytes-behind-puback", Versions: mqtt5, Rule: "P-3.2.3-no-payload",
+	Falls: []string{"P-2.1.4-length-mismatch"},
 	New: alterDown(func(_ *Link, raw *Packet, p *codec.Puback) {
 		id := p.PacketID
 		raw.Set(0x40, 5, byte(id>>8), byte(id), 0, 0, 0)

@@ -10,6 +10,7 @@ import (
 
 var connectMutants = []Mutant{{
 	Name: "connect/second-connect-tolerated", Versions: both, Rule: "MQTT-3.1.0-2",
+	Falls5: []string{"MQTT-4.13.1-1"},
 	New: swallow(func(l *Link, p *Packet) bool {
 		c, ok := p.Packet.(*codec.Connect)
 		return ok && c != l.Connect
@@ -21,6 +22,26 @@ var connectMutants = []Mutant{{
 			if _, ok := p.Packet.(*codec.Pingreq); ok && l.Connect == nil {
 				p.Drop()
 				l.PacketToClient(&codec.Pingresp{})
+			}
+		}}
+	},
+}, {
+	Name: "connect/stranger-published", Versions: both, Rule: "MQTT-3.1.0-1", Rule5: "P-3.1.0-first-packet",
+	New: func() *Hooks {
+		return &Hooks{Up: func(l *Link, p *Packet) {
+			if l.Connect != nil || p.Raw[0]>>4 != byte(codec.TypePublish) {
+				return
+			}
+			// Any client that is connected lends its connection.
+			for _, other := range l.Proxy.Links() {
+				if other.Connect == nil {
+					continue
+				}
+				d := codec.Decoder{Version: other.Version, From: codec.Client}
+				q, _ := d.Decode(p.Raw)
+				if m, ok := q.(*codec.Publish); ok && m.QoS == 0 {
+					other.PacketToBroker(m)
+				}
 			}
 		}}
 	},
@@ -43,7 +64,14 @@ var connectMutants = []Mutant{{
 	New: refuseConnect(3, []byte{0x20, 2, 0, 1}, "protocol-name"),
 }, {
 	Name: "connect/unknown-level-served", Versions: both, Rule: "MQTT-3.1.2-2",
-	New: tolerateConnect("protocol-level"),
+	New: func() *Hooks {
+		return &Hooks{Up: func(l *Link, p *Packet) {
+			// What else is wrong depends on the version that such a packet is read as.
+			if connectHas(p.Raw, "protocol-level") {
+				p.Encode(replacement(l), l.Version)
+			}
+		}}
+	},
 }, {
 	Name: "connect/unknown-level-closed-silently", Versions: both, Legal: "a server of 5.0 may close without CONNACK",
 	New: refuseConnect(0, nil, "protocol-level"),
@@ -55,6 +83,9 @@ var connectMutants = []Mutant{{
 	Name: "connect/truncation-tolerated", Versions: both, Rule: "MQTT-3.1.4-1",
 	Falls: []string{"MQTT-4.8.0-1", "MQTT-1.5.3-1"}, Falls5: []string{"MQTT-4.13.1-1", "MQTT-1.5.4-1"},
 	New: tolerateConnect("connect-truncated"),
+}, {
+	Name: "connect/surplus-tolerated", Versions: mqtt5, Rule: "MQTT-3.1.4-1", Falls: []string{"MQTT-4.13.1-1"},
+	New: tolerateConnect("connect-surplus"),
 }, {
 	Name: "connect/malformed-answered", Versions: mqtt311, Rule: "MQTT-3.1.4-1", Warn: true,
 	New: refuseConnect(0, []byte{0x20, 2, 0, 5}, "connect-truncated"),
@@ -163,6 +194,9 @@ var malformedConnectFaults = []string{
 	"username-utf8", "username-nul",
 }
 
+// protocolFaults have answers of their own.
+var protocolFaults = []string{"protocol-name", "protocol-level"}
+
 // connectHas reports whether the bytes are a CONNECT with one of the faults, by the names that
 // the codec gives them.
 func connectHas(raw []byte, names ...string) bool {
@@ -175,16 +209,23 @@ func connectHas(raw []byte, names ...string) bool {
 	return ok && slices.ContainsFunc(faults, func(f *codec.Error) bool { return slices.Contains(names, f.Fault) })
 }
 
+// connectOnly reports whether the bytes are a CONNECT with one of the faults and no other.
+func connectOnly(raw []byte, names ...string) bool {
+	others := slices.DeleteFunc(slices.Concat(malformedConnectFaults, protocolFaults), func(n string) bool { return slices.Contains(names, n) })
+	return connectHas(raw, names...) && !connectHas(raw, others...)
+}
+
 // replacement returns a legal CONNECT for a link whose own one the broker would refuse.
 func replacement(l *Link) *codec.Connect {
 	return &codec.Connect{Version: l.Version, ClientID: fmt.Sprintf("replacement%d", l.Number), CleanStart: true}
 }
 
-// tolerateConnect lets the broker see a legal CONNECT in place of one with a named fault.
+// tolerateConnect lets the broker see a legal CONNECT in place of one with no other fault than
+// those named.
 func tolerateConnect(faults ...string) func() *Hooks {
 	return func() *Hooks {
 		return &Hooks{Up: func(l *Link, p *Packet) {
-			if connectHas(p.Raw, faults...) {
+			if connectOnly(p.Raw, faults...) {
 				p.Encode(replacement(l), l.Version)
 			}
 		}}

@@ -30,14 +30,7 @@ var connectFlagMutants = []Mutant{{
 }, {
 	Name: "connect/will-qos-3-tolerated", Versions: both, Rule: "MQTT-3.1.2-14", Rule5: "MQTT-3.1.2-12",
 	Falls: []string{"MQTT-3.1.4-1"}, Falls5: []string{},
-	New: func() *Hooks {
-		return &Hooks{Up: func(l *Link, p *Packet) {
-			// Without the reserved flag: that one has a rule of its own.
-			if connectHas(p.Raw, "will-qos-3") && !connectHas(p.Raw, "connect-reserved-flag") {
-				p.Encode(replacement(l), l.Version)
-			}
-		}}
-	},
+	New: tolerateConnect("will-qos-3"),
 }, {
 	Name: "connect/will-qos-refused", Versions: mqtt5, Rule: "MQTT-3.1.2-12",
 	New: func() *Hooks {
