@@ -131,7 +131,7 @@ func (r *run) plan() {
 	for _, s := range r.cfg.Select() {
 		r.jobs = append(r.jobs, job{s.Check, s.Version})
 		for attempt := range 2 {
-			r.numbers[jobKey{s.Check.Name, s.Version, attempt}] = len(r.numbers)
+			r.numbers[jobKey{s.Check.Name, s.Version, attempt}] = len(r.numbers) + 1 // 0 is the probe's
 		}
 	}
 }
