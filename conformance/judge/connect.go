@@ -20,6 +20,7 @@ type hello struct {
 	hasAuth    bool
 	respInfo   bool
 	noProblem  bool // Request Problem Information is 0
+	vague      bool // CONNECT had faults
 	maxSize    uint32
 	recvMax    uint16
 	aliasMax   uint16
@@ -78,6 +79,13 @@ func (c *Conn) hear(p *codec.Connect) bool {
 	c.subs.known = h.clean
 	c.keep(dFirstPacket, client)
 	return true
+}
+
+// blur forgets the terms of a CONNECT with faults: another reader may take them otherwise.
+func (h *hello) blur() {
+	h.maxSize, h.aliasMax, h.recvMax = codec.MaxPacketSize, 65535, 65535
+	h.respInfo, h.noProblem, h.emptyID = true, false, false
+	h.vague = true
 }
 
 // fromClient judges a client's packet by what went before.
@@ -351,6 +359,7 @@ func (c *Conn) connackProps(p *codec.Connack) {
 			c.judge(dAssignedID, server, id != "", "an Assigned Client Identifier for an empty Client Identifier", "none")
 		}
 		h.clientID = strings.Clone(id)
+	case h.vague:
 	case pr.Has(codec.PropAssignedClientID):
 		if !c.holds(dAssignedIDUnasked, server, id == h.clientID) {
 			c.breach(dAssignedIDUnasked, server, Fail, "the client's own identifier "+quote(h.clientID),
@@ -362,11 +371,18 @@ func (c *Conn) connackProps(p *codec.Connack) {
 	if !h.respInfo { // [MQTT-3.1.2-28]
 		c.judge(dResponseInfo, server, !pr.Has(codec.PropResponseInfo), "no Response Information, as none was requested", "Response Information")
 	}
+	if pr.Has(codec.PropResponseInfo) {
+		c.subs.own = true // it may come with topics that need no SUBSCRIBE
+	}
 	switch {
+	case h.vague:
 	case !h.hasAuth: // [MQTT-4.12.0-6]
 		c.judge(dAuthUnasked, server, !pr.Has(codec.PropAuthMethod), "no Authentication Method, as CONNECT named none", "Authentication Method in CONNACK")
 	case c.can(server): // [MQTT-4.12.0-5]
 		method := pr.Text(codec.PropAuthMethod)
+		if method == "" && !c.requests.authed {
+			break // a server that knows no methods at all: accepting CONNECT was its breach
+		}
 		if !c.holds(dAuthMethodServer, server, method == h.authMethod) {
 			c.breach(dAuthMethodServer, server, Fail, "the Authentication Method of CONNECT, "+quote(h.authMethod),
 				quote(method))
@@ -396,6 +412,7 @@ func (c *Conn) serverAuth(p *codec.Auth) {
 		}
 		return
 	}
+	c.requests.authed = true
 	if !c.can(server) {
 		return
 	}

@@ -1,7 +1,9 @@
 package judge
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/conformance/rules"
@@ -43,16 +45,19 @@ func (c *Conn) faults(from side, p codec.Packet, t codec.Type, faults codec.Erro
 		if (f.Fault == "disconnect-code" || f.Fault == "disconnect-code-side") && tolerated(from, p) {
 			continue
 		}
-		c.fault(from, t, f)
+		c.fault(from, p, t, f)
 	}
 	if must {
+		if t == codec.TypeConnect && c.phase == awaiting {
+			c.hello.blur()
+		}
 		c.excused[from.other()] = true
 	}
 	return sound
 }
 
 // fault records one fault under every rule that binds its sender.
-func (c *Conn) fault(from side, t codec.Type, f *codec.Error) {
+func (c *Conn) fault(from side, p codec.Packet, t codec.Type, f *codec.Error) {
 	ids := f.Rules()
 	if c.rv == rules.MQTT311 {
 		if id := layoutRules311[t&15]; id != "" && (f.Fault == "truncated" || f.Fault == "frame-length" ||
@@ -64,8 +69,37 @@ func (c *Conn) fault(from side, t codec.Type, f *codec.Error) {
 		if !packetRuleKeys[Key{c.rv, id, from.wire()}] {
 			continue
 		}
-		c.record(c.rv, id, from, c.grade(from, id, f), "a "+t.String()+" that keeps the rule", f.Msg)
+		c.record(c.rv, id, from, c.grade(from, id, f), "a "+t.String()+" that keeps the rule", describe(p, f))
 	}
+}
+
+// describe words a fault, with the place in the packet and the code where one is at fault.
+func describe(p codec.Packet, f *codec.Error) string {
+	s := fmt.Sprintf("at byte %d %s", f.Offset, f.Msg)
+	if !strings.Contains(f.Fault, "code") {
+		return s
+	}
+	switch p := p.(type) {
+	case *codec.Connack:
+		return fmt.Sprintf("%s: 0x%02X", s, uint8(p.Reason))
+	case *codec.Puback:
+		return fmt.Sprintf("%s: 0x%02X", s, uint8(p.Reason))
+	case *codec.Pubrec:
+		return fmt.Sprintf("%s: 0x%02X", s, uint8(p.Reason))
+	case *codec.Pubrel:
+		return fmt.Sprintf("%s: 0x%02X", s, uint8(p.Reason))
+	case *codec.Pubcomp:
+		return fmt.Sprintf("%s: 0x%02X", s, uint8(p.Reason))
+	case *codec.Suback:
+		return fmt.Sprintf("%s: %v", s, p.Reasons)
+	case *codec.Unsuback:
+		return fmt.Sprintf("%s: %v", s, p.Reasons)
+	case *codec.Disconnect:
+		return fmt.Sprintf("%s: 0x%02X", s, uint8(p.Reason))
+	case *codec.Auth:
+		return fmt.Sprintf("%s: 0x%02X", s, uint8(p.Reason))
+	}
+	return s
 }
 
 // grade weighs a fault of a sender by the registry.

@@ -12,7 +12,7 @@
 // own breach may explain. It never judges what must have been provoked by somebody else: whether a
 // message was lost, came too late, or carries another publisher's payload.
 //
-// Memory per connection is bounded: 65,536 bits for each of six sets of Packet Identifiers, at most
+// Memory per connection is bounded: 8 KiB for each of seven sets of Packet Identifiers and Topic Aliases, at most
 // 1,024 exchanges open each way, 1,024 unanswered requests, 128 Topic Filters of 64 KiB together,
 // 256 mapped Topic Aliases of 64 KiB together, 256 topics with retained messages and 256 findings.
 // Past a bound the rules that need what could not be kept are not judged any more; [Conn.Limits]

@@ -56,6 +56,7 @@ type requests struct {
 
 	early  bool   // the client sent more before it was accepted
 	served bool   // the server went on after it refused
+	authed bool   // the server sent AUTH
 	auth   bool   // the client sent AUTH without a method
 	over   excess // limits that the client went beyond, while no such packet was acknowledged
 }
