@@ -45,7 +45,7 @@ func verdictOf(t *testing.T, rep *conformance.Report, v rules.Versions, id strin
 func TestHandshakeWithLogin(t *testing.T) {
 	cfg := conformance.Config{
 		Username: "alice", Password: "sesame", BadUsername: "alice", BadPassword: "open", Ephemeral: true, Fast: true,
-		Run: []string{"connect/*", "clientid/*", "connack/*"}, Timeout: mutantTimeout,
+		Run: []string{"connect/*", "clientid/*", "connack/*"}, Timeout: patient,
 	}
 	cfg.Dial = serve(t, broker.Config{Authenticate: onlyUser})
 	rep, err := conformance.Run(t.Context(), cfg)
@@ -87,7 +87,7 @@ func TestSurplusFieldUsed(t *testing.T) {
 			defer p.Close()
 			rep, err := conformance.Run(t.Context(), conformance.Config{
 				Dial: p.Dial, Versions: rules.MQTT311, Username: tc.user, Password: tc.password, Ephemeral: true,
-				Run: []string{tc.id}, Timeout: mutantTimeout,
+				Run: []string{tc.id}, Timeout: patient,
 			})
 			if err != nil {
 				t.Fatal(err)
