@@ -209,7 +209,7 @@ func badPairs(t *T) {
 	watcher := t.Connect()
 	qos := t.atMost(1)
 	watcher.Subscribe(qos, topic)
-	texts := []string{"\xF5\x80\x80\x80", "\xED\xA0\x80", "n\x00l"}
+	texts := []string{"\xFF\xFE\xFD", "\xED\xA0\x80", "p\x00q"}
 	var cases []offence
 	for _, text := range texts {
 		for _, inName := range []bool{true, false} {

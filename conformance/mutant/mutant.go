@@ -29,6 +29,7 @@ type Mutant struct {
 
 	Broker broker.Config // what the baseline must be configured to
 	New    func() *Hooks // fresh state for one run
+	WS     *WSHooks      // not nil: the rules about WebSocket are judged, on a WSServer with these hooks
 }
 
 // RuleFor returns the broken rule's id under one version.
@@ -75,6 +76,7 @@ func All() []*Mutant {
 		packetIDMutants,
 		pingMutants,
 		disconnectMutants,
+		farewellMutants,
 		errorMutants,
 		webSocketMutants,
 		connectMutants,

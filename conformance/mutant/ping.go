@@ -12,4 +12,10 @@ var pingMutants = []Mutant{{
 		raw.Drop()
 		l.After(shortDelay, func() { l.ToClient(late...) })
 	}),
+}, {
+	Name: "ping/surplus-byte-ignored", Versions: mqtt5, Rule: "P-3.12-ping-length", Warn: true,
+	New: swallow(startsWith(0xC0, 1)),
+}, {
+	Name: "ping/answered-with-a-byte-too-many", Versions: mqtt5, Rule: "P-3.12-ping-length", Warn: true,
+	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Pingresp) { raw.Set(0xD0, 1, 0) }),
 }}
