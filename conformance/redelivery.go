@@ -99,7 +99,7 @@ var redeliveryChecks = []Check{{
 }, {
 	Name:     "redelivery/none-after-clean-start",
 	Rules:    []string{"MQTT-3.1.2-6"},
-	Rules5:   []string{"P-4.4-resend-after-clean", "MQTT-3.1.2-4"},
+	Rules5:   []string{"P-4.4-resend-after-clean"},
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS1,
 	Run: func(t *T) {
