@@ -130,7 +130,7 @@ func (c *Conn) pubrel(s side, id uint16, reason codec.ReasonCode) {
 		f.blur(id)
 		return
 	case e.stage == published:
-		if c.can(s) && e.here && reason != codec.PacketIDNotFound && c.freshFor(s) {
+		if c.can(s) && e.here && reason != codec.PacketIDNotFound && c.announce.fresh {
 			c.breach(dPubrelWithoutPubrec, s, Fail, "PUBREL only after PUBREC", fmt.Sprintf("PUBREL with id %d", id))
 		}
 		f.blur(id)
@@ -209,7 +209,7 @@ func (c *Conn) pubcomp(r side, id uint16) {
 // unmatched judges a packet whose id belongs to no exchange. It is a breach only where the session
 // is known from its begin.
 func (c *Conn) unmatched(s side, d duty, id uint16, what string) {
-	if c.can(s) && c.freshFor(s) {
+	if c.can(s) && c.announce.fresh {
 		c.breach(d, s, Fail, "the id of an open PUBLISH", fmt.Sprintf("%s with id %d", what, id))
 	}
 	sender := s.other()
@@ -219,27 +219,27 @@ func (c *Conn) unmatched(s side, d duty, id uint16, what string) {
 	c.flows[sender].odd.add(id)
 }
 
-// freshFor reports whether everything of the session has happened on this connection.
-func (c *Conn) freshFor(side) bool { return c.announce.fresh }
-
 // ackedAnyway judges whether a server acknowledges what it announced not to take.
 func (c *Conn) ackedAnyway(e *exchange, reason codec.ReasonCode) {
 	if e.over == 0 || !c.whole {
 		return
 	}
-	for bit, d := range excessDuties {
+	for _, x := range excessDuties {
 		switch {
-		case e.over&bit == 0:
+		case e.over&x.bit == 0:
 		case reason.Failed():
-			c.keep(d, server)
+			c.keep(x.duty, server)
 		default:
-			c.breach(d, server, Warn, "no acknowledgement of success for a packet beyond what CONNACK announced", "success")
+			c.breach(x.duty, server, Warn, "no acknowledgement of success for a packet beyond what CONNACK announced", "success")
 		}
 	}
 	c.requests.over &^= e.over
 }
 
 // excessDuties are the duties not to acknowledge what is beyond an announced limit.
-var excessDuties = map[excess]duty{
-	overQoS: dAckedAboveMaximumQoS, overRetain: dAckedRetain, overSize: dAckedTooLarge,
+var excessDuties = [...]struct {
+	bit  excess
+	duty duty
+}{
+	{overQoS, dAckedAboveMaximumQoS}, {overRetain, dAckedRetain}, {overSize, dAckedTooLarge},
 }

@@ -77,7 +77,11 @@ func BenchmarkPacket(b *testing.B) {
 
 func BenchmarkNew(b *testing.B) {
 	b.ReportAllocs()
+	var c *judge.Conn
 	for b.Loop() {
-		judge.New(nil)
+		c = judge.New(&judge.Book{})
+	}
+	if len(c.Findings()) > 0 {
+		b.Fatal("findings before the first packet")
 	}
 }

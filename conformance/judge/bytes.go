@@ -55,7 +55,7 @@ func (c *Conn) collect(s side, at time.Time, b []byte) []byte {
 	if err != nil { // a fifth length byte: no packet ends where it says
 		p.dead = true
 		c.packet(s, at, p.buf)
-		c.gap(at)
+		c.gap()
 		p.buf = nil
 		return nil
 	}
@@ -73,7 +73,7 @@ func (c *Conn) collect(s side, at time.Time, b []byte) []byte {
 	if n+h.Remaining > maxPending {
 		p.skip, p.buf = need, nil
 		c.limit("packets: one that came in pieces is larger than what is kept")
-		c.gap(at)
+		c.gap()
 		return b
 	}
 	k := min(need, len(b))

@@ -535,9 +535,9 @@ func (c *Conn) serverEnds() {
 			c.keep(dRefusalIgnoresRest, server)
 		}
 	}
-	for bit, d := range excessDuties {
-		if r.over&bit != 0 {
-			c.keep(d, server)
+	for _, x := range excessDuties {
+		if r.over&x.bit != 0 {
+			c.keep(x.duty, server)
 		}
 	}
 }

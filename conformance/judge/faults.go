@@ -252,9 +252,13 @@ func (n *counts) publishProps(props *codec.Properties) {
 		id codec.PropID
 		cl class
 	}{
-		{codec.PropTopicAlias, clAlias}, {codec.PropResponseTopic, clResponseTopic}, {codec.PropContentType, clContentType},
-		{codec.PropPayloadFormat, clPayloadFormat}, {codec.PropMessageExpiry, clMessageExpiry},
-		{codec.PropCorrelationData, clCorrelation}, {codec.PropSubscriptionID, clSubscriptionID},
+		{codec.PropTopicAlias, clAlias},
+		{codec.PropResponseTopic, clResponseTopic},
+		{codec.PropContentType, clContentType},
+		{codec.PropPayloadFormat, clPayloadFormat},
+		{codec.PropMessageExpiry, clMessageExpiry},
+		{codec.PropCorrelationData, clCorrelation},
+		{codec.PropSubscriptionID, clSubscriptionID},
 	} {
 		if props.Has(x.id) {
 			n[x.cl]++

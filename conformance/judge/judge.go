@@ -198,16 +198,16 @@ func (c *Conn) Packet(from codec.Side, at time.Time, frame []byte) {
 
 // Gap tells that bytes of one side are missing, at the start of a connection as well. What depends
 // on them is not judged any more; what a single packet shows still is.
-func (c *Conn) Gap(from codec.Side, at time.Time) {
+func (c *Conn) Gap(from codec.Side, _ time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gap(at)
+	c.gap()
 	if from != codec.Either {
 		c.pend[from-codec.Client].reset()
 	}
 }
 
-func (c *Conn) gap(time.Time) {
+func (c *Conn) gap() {
 	c.whole, c.gapped = false, true
 	c.timing = timing{}
 	if c.phase == opening {

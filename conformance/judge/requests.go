@@ -25,7 +25,6 @@ type request struct {
 	filters []wanted // nil where there are too many to keep
 	n       int
 	subID   bool
-	many    bool // answered more than once or asked more than once: not judged
 }
 
 // wanted is one Topic Filter of a SUBSCRIBE.

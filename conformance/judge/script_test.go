@@ -228,10 +228,30 @@ func (f fieldSet) props(v codec.Version) []byte {
 		id   byte
 		kind byte // 1, 2, 4 bytes; v varint; s string
 	}{
-		{"sei", 0x11, 4}, {"rm", 0x21, 2}, {"mps", 0x27, 4}, {"tam", 0x22, 2}, {"rri", 0x19, 1}, {"rpi", 0x17, 1},
-		{"am", 0x15, 's'}, {"ad", 0x16, 's'}, {"aci", 0x12, 's'}, {"ska", 0x13, 2}, {"ri", 0x1A, 's'}, {"rs", 0x1F, 's'},
-		{"mq", 0x24, 1}, {"ra", 0x25, 1}, {"wa", 0x28, 1}, {"sia", 0x29, 1}, {"sa", 0x2A, 1}, {"alias", 0x23, 2},
-		{"rt", 0x08, 's'}, {"ct", 0x03, 's'}, {"cd", 0x09, 's'}, {"pf", 0x01, 1}, {"me", 0x02, 4}, {"sid", 0x0B, 'v'},
+		{"sei", 0x11, 4},
+		{"rm", 0x21, 2},
+		{"mps", 0x27, 4},
+		{"tam", 0x22, 2},
+		{"rri", 0x19, 1},
+		{"rpi", 0x17, 1},
+		{"am", 0x15, 's'},
+		{"ad", 0x16, 's'},
+		{"aci", 0x12, 's'},
+		{"ska", 0x13, 2},
+		{"ri", 0x1A, 's'},
+		{"rs", 0x1F, 's'},
+		{"mq", 0x24, 1},
+		{"ra", 0x25, 1},
+		{"wa", 0x28, 1},
+		{"sia", 0x29, 1},
+		{"sa", 0x2A, 1},
+		{"alias", 0x23, 2},
+		{"rt", 0x08, 's'},
+		{"ct", 0x03, 's'},
+		{"cd", 0x09, 's'},
+		{"pf", 0x01, 1},
+		{"me", 0x02, 4},
+		{"sid", 0x0B, 'v'},
 	} {
 		if !f.has(x.key) {
 			continue
