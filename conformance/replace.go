@@ -66,22 +66,15 @@ var replaceChecks = []Check{{
 		sub.Subscribe(1, topic)
 		t.Fence(pub, sub, topic, 1)
 		const half = 15
-		send := func(n int) {
-			pub.Publish(topic, 1, fmt.Sprint(n))
-		}
-		for n := range half {
-			send(n)
-		}
+		pub.Stream(topic, 1, 0, half)
 		// The replacement is under way while messages go on.
 		id := sub.NextID()
 		sub.Send(&codec.Subscribe{PacketID: id, Filters: []codec.Subscription{{Filter: topic, QoS: 1}}})
-		for n := range half {
-			send(half + n)
-		}
+		pub.Stream(topic, 1, half, 2*half)
 		if e := sub.Take(t.Timeout(), subackFor(id)); e == nil || e.Packet.(*codec.Suback).Reasons[0] != codec.GrantedQoS1 {
 			t.Inconclusive("the second SUBSCRIBE was not granted at QoS 1")
 		}
-		send(2 * half)
+		pub.Stream(topic, 1, 2*half, 2*half+1)
 		t.Fence(pub, sub, topic, 1)
 		var missing []int
 		for n := range 2*half + 1 {

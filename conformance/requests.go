@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/internal/peer"
@@ -231,6 +232,20 @@ func (x *Expectation) NotDelivered(pub, bystander, c *Conn, topic, payload, why 
 		actual = describeEvents(es, t.Version())
 	}
 	return x.record(c, len(es) == 0, true, "no message on "+topic+", "+why, actual)
+}
+
+// Stream publishes messages with the payloads "0" to "n-1" at QoS 1 or 2 and waits for the end of
+// each exchange. Unlike Publish it does not settle after each.
+func (c *Conn) Stream(topic string, qos codec.QoS, from, to int) {
+	for n := from; n < to; n++ {
+		id := c.NextID()
+		c.Send(&codec.Publish{Topic: topic, QoS: qos, PacketID: id, Payload: []byte(strconv.Itoa(n))})
+		last := codec.TypePuback
+		if qos == 2 {
+			last = codec.TypePubcomp // PUBREL goes out by itself
+		}
+		c.awaitAck(last, id)
+	}
 }
 
 // copies returns the deliveries on the topic with the payload that are no repeats.

@@ -27,9 +27,7 @@ var sharedChecks = []Check{{
 			groups[g] = append(groups[g], c)
 		}
 		const n = 100
-		for i := range n {
-			pub.Publish(topic, 1, fmt.Sprint(i))
-		}
+		pub.Stream(topic, 1, 0, n)
 		t.Fence(pub, plain, topic, 1)
 		for i := range n {
 			payload := fmt.Sprint(i)
@@ -131,9 +129,7 @@ var sharedChecks = []Check{{
 		low.Subscribe(0, sharedPrefix+topic)
 		high.Subscribe(2, sharedPrefix+topic)
 		const n = 50
-		for i := range n {
-			pub.Publish(topic, 2, fmt.Sprint(i))
-		}
+		pub.Stream(topic, 2, 0, n)
 		t.within(2*t.Grace(), func() bool { return len(low.Messages(topic))+len(high.Messages(topic)) >= n })
 		if len(low.Messages(topic))+len(high.Messages(topic)) == 0 {
 			t.Inconclusive("no member got any of %d messages", n)

@@ -54,7 +54,7 @@ var topicNameChecks = []Check{{
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS1,
 	Run: func(t *T) {
-		frames := [][]byte{t.rawPublish(0, "", "bad"), t.rawPublish(7, "", "bad")}
+		frames := [][]byte{t.rawPublish(7, "", "bad"), t.rawPublish(0, "", "bad")}
 		if !t.V5() {
 			t.Refuse(t.Judge(), frames)
 			return

@@ -103,14 +103,10 @@ var unsubscribeChecks = []Check{{
 		topic := t.Topic("a")
 		bystander := t.bystander(topic)
 		sub.Subscribe(1, topic)
-		for n := range 12 {
-			pub.Publish(topic, 1, fmt.Sprint(n))
-		}
+		pub.Stream(topic, 1, 0, 12)
 		id := sub.NextID()
 		sub.Send(&codec.Unsubscribe{PacketID: id, Filters: []string{topic}})
-		for n := range 4 {
-			pub.Publish(topic, 1, fmt.Sprint(12+n))
-		}
+		pub.Stream(topic, 1, 12, 16)
 		if sub.Take(t.Timeout(), unsubackFor(id)) == nil {
 			t.Inconclusive("no UNSUBACK came")
 		}
