@@ -105,6 +105,8 @@ func All() []*Mutant {
 		orderingMutants,
 		ackMutants,
 		subscribeMutants,
+		replaceMutants,
+		badRequestMutants,
 		unsubscribeMutants,
 		topicMutants,
 		sharedMutants,
