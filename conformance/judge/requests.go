@@ -3,6 +3,7 @@ package judge
 import (
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -317,7 +318,8 @@ func (c *Conn) answered(frame int) {
 	late := func(at time.Time, f int) bool { return f < frame && c.at.Sub(at) >= patience }
 	expected := fmt.Sprintf("an answer within %v", patience)
 	const actual = "none, although a later packet was answered"
-	for id, q := range r.open {
+	for _, id := range slices.Sorted(maps.Keys(r.open)) {
+		q := r.open[id]
 		if !late(q.at, q.frame) {
 			continue
 		}
@@ -330,7 +332,8 @@ func (c *Conn) answered(frame int) {
 		delete(r.open, id)
 	}
 	f := &c.flows[client]
-	for id, e := range f.open {
+	for _, id := range slices.Sorted(maps.Keys(f.open)) {
+		e := f.open[id]
 		if !e.here && !e.relHere || !e.due || !late(e.at, e.frame) {
 			continue
 		}
