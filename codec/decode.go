@@ -39,6 +39,9 @@ type Decoder struct {
 // In Lenient mode the packet is decoded as far as the bytes allow; all faults are returned as
 // [Errors]. It is nil only where the packet type is not defined.
 func (d *Decoder) Decode(frame []byte) (Packet, error) {
+	if d.publish.decodePlain(frame, d.Version) {
+		return &d.publish, nil
+	}
 	c := cursor{b: frame, v: d.Version, from: d.From, lenient: d.Mode == Lenient, payload: d.CheckPayload}
 	flags := c.header()
 	if c.err != nil {

@@ -99,6 +99,9 @@ func (p *Publish) AppendTo(dst []byte, v Version) ([]byte, error) {
 		out = p.Props.appendTo(out)
 	}
 	out = append(out, p.Payload...)
+	if p.plain(v) {
+		return out, nil
+	}
 
 	c := judging(out[len(dst):], known(v))
 	var judged Publish
