@@ -69,7 +69,7 @@ var exclusions = []exclusion{
 	{
 		peer: Mochi{}, dir: decoding, name: "the Reason Code of a DISCONNECT without a Property Length is not read",
 		alters: func(m *Meaning, frame []byte) {
-			if m.Type == codec.TypeDisconnect && len(frame) == 3 {
+			if m.Type == codec.TypeDisconnect && len(m.Reasons) == 1 && len(frame) == 3 {
 				m.Reasons = []codec.ReasonCode{codec.NormalDisconnection}
 			}
 		},
