@@ -74,7 +74,7 @@ var disconnectMutants = []Mutant{{
 }, {
 	Name: "disconnect/short-form-misread", Versions: mqtt5, Rule: "P-3.14.2.1-short-form",
 	New: onFarewell(func(l *Link, p *Packet) {
-		if bytes.Equal(p.Raw, []byte{0xE0, 1, 0}) {
+		if string(l.Connect.Will.Payload) == "E0 01 00" {
 			p.Drop()
 			l.CloseBroker()
 		}

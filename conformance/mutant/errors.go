@@ -21,13 +21,17 @@ var errorMutants = []Mutant{{
 		}}
 	},
 }, {
-	Name: "errors/signalled-and-served", Versions: mqtt5, Rule: "MQTT-4.13.1-1",
+	Name: "errors/signalled-and-held", Versions: mqtt5, Rule: "MQTT-4.13.1-1",
 	Falls: []string{"P-2.1.2-wrong-direction"},
 	New: func() *Hooks {
 		return &Hooks{Up: func(l *Link, p *Packet) {
-			if _, ok := p.Packet.(*codec.Suback); ok {
-				p.Drop()
+			_, bad := p.Packet.(*codec.Suback)
+			if bad {
+				l.State["said"] = true
 				l.ToClient(0xE0, 1, 0x82)
+			}
+			if l.State["said"] != nil {
+				p.Drop()
 			}
 		}}
 	},

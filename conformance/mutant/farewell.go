@@ -24,7 +24,8 @@ var farewellMutants = []Mutant{{
 	},
 }, {
 	Name: "farewell/with-a-code-of-the-client", Versions: mqtt5, Rule: "MQTT-3.14.2-1",
-	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Disconnect) { raw.Set(0xE0, 2, 4, 0) }),
+	Falls: []string{"P-3.14.2.1-sender-only-codes"},
+	New:   alterDown(func(_ *Link, raw *Packet, _ *codec.Disconnect) { raw.Set(0xE0, 2, 4, 0) }),
 }, {
 	Name: "farewell/with-bad-method", Versions: mqtt5, Legal: "0x8C stands for DISCONNECT in the table of all Reason Codes",
 	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Disconnect) { raw.Set(0xE0, 2, 0x8C, 0) }),
@@ -59,8 +60,10 @@ var farewellMutants = []Mutant{{
 	New:    func() *Hooks { return &Hooks{} },
 }, {
 	Name: "farewell/two-reason-strings", Versions: mqtt5, Rule: "P-3.14.2.2.3-reason-string-duplicate",
-	New: alterDown(func(_ *Link, raw *Packet, p *codec.Disconnect) {
-		raw.Set(0xE0, 10, byte(p.Reason), 8, byte(codec.PropReasonString), 0, 1, 'a', byte(codec.PropReasonString), 0, 1, 'b')
+	New: alterDown(func(l *Link, raw *Packet, p *codec.Disconnect) {
+		if !l.Connect.Props.Has(codec.PropMaximumPacketSize) {
+			raw.Set(0xE0, 10, byte(p.Reason), 8, byte(codec.PropReasonString), 0, 1, 'a', byte(codec.PropReasonString), 0, 1, 'b')
+		}
 	}),
 }, {
 	Name: "farewell/two-server-references", Versions: mqtt5, Rule: "P-3.14.2.2.5-server-reference-duplicate",
@@ -84,11 +87,15 @@ var farewellMutants = []Mutant{{
 	New:   holdAfter(codec.SessionTakenOver),
 }, {
 	Name: "farewell/refused-and-held", Versions: mqtt5, Rule: "MQTT-4.13.2-1",
-	Falls: []string{"MQTT-3.14.4-2", "MQTT-3.1.0-2", "MQTT-4.13.1-1"},
-	New:   holdAfter(codec.ProtocolError),
+	Falls: []string{"MQTT-3.1.2-3", "MQTT-3.1.4-1", "MQTT-3.2.2-7", "P-3.1.4-reject-codes"},
+	New:   holdRefused("connect-reserved-flag"),
 }, {
 	Name: "farewell/left-out", Versions: mqtt5, Legal: "a DISCONNECT before the end is only recommended",
-	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Disconnect) { raw.Drop() }),
+	New: alterDown(func(_ *Link, raw *Packet, p *codec.Disconnect) {
+		if p.Reason != codec.SessionTakenOver { // where it is more than recommended
+			raw.Drop()
+		}
+	}),
 }, {
 	Name: "farewell/then-closed-late", Versions: mqtt5, Legal: "how soon the connection ends after DISCONNECT is free",
 	New: func() *Hooks {

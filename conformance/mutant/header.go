@@ -47,6 +47,7 @@ var headerMutants = []Mutant{{
 	}),
 }, {
 	Name: "header/property-length-missing", Versions: mqtt5, Rule: "MQTT-2.2.2-1",
+	Falls: []string{"MQTT-3.11.3-2", "P-2.2.2.1-property-length-overrun"},
 	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Unsuback) {
 		if b := raw.Raw; len(b) == 6 && b[4] == 0 {
 			raw.Raw = []byte{b[0], 3, b[2], b[3], b[5]}
@@ -55,7 +56,7 @@ var headerMutants = []Mutant{{
 }, {
 	Name: "header/packet-id-at-qos0", Versions: both, Rule: "MQTT-2.3.1-5", Rule5: "MQTT-2.2.1-2",
 	New: alterDown(func(_ *Link, raw *Packet, p *codec.Publish) {
-		if p.QoS == 0 && !p.Retain && raw.Raw[1] < 0x7E {
+		if p.QoS == 0 && string(p.Payload) == "bare xyz" && raw.Raw[1] < 0x7E {
 			at := 4 + len(p.Topic)
 			raw.Raw = slices.Concat([]byte{raw.Raw[0], raw.Raw[1] + 2}, raw.Raw[2:at], []byte{0, 1}, raw.Raw[at:])
 		}

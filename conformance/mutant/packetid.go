@@ -20,6 +20,7 @@ var packetIDMutants = []Mutant{{
 	}),
 }, {
 	Name: "packetid/used-twice", Versions: mqtt5, Rule: "MQTT-2.2.1-4",
+	Falls: []string{"MQTT-4.3.2-1", "MQTT-4.3.3-1"},
 	New: withManyOpen(func(raw *Packet, p *codec.Publish, open []uint16) {
 		p.PacketID = open[0]
 		raw.Encode(p, codec.V5)
@@ -35,6 +36,7 @@ var packetIDMutants = []Mutant{{
 	New: swallow(func(_ *Link, p *Packet) bool { return len(p.Raw) > 4 && p.Raw[0] == 0xA2 && p.Raw[2]|p.Raw[3] == 0 }),
 }, {
 	Name: "packetid/resent-with-another", Versions: mqtt311, Rule: "MQTT-2.3.1-4",
+	Falls: []string{"MQTT-4.4.0-1"},
 	New: func() *Hooks {
 		const other = 0x4000
 		return &Hooks{Down: func(l *Link, raw *Packet) {
@@ -51,6 +53,7 @@ var packetIDMutants = []Mutant{{
 	},
 }, {
 	Name: "packetid/pubrel-with-another", Versions: both, Rule: "MQTT-2.3.1-6", Rule5: "MQTT-2.2.1-5",
+	Falls: []string{"MQTT-4.8.2-4"},
 	New: func() *Hooks {
 		const other = 0x4000
 		return &Hooks{Down: func(l *Link, raw *Packet) {
@@ -67,10 +70,12 @@ var packetIDMutants = []Mutant{{
 	},
 }, {
 	Name: "packetid/unsuback-loses-the-top-bit", Versions: both, Rule: "MQTT-2.3.1-7", Rule5: "MQTT-2.2.1-6",
-	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Unsuback) { raw.Raw[2] &= 0x7F }),
+	Falls: []string{"MQTT-3.10.4-4", "MQTT-3.10.4-5"},
+	New:   alterDown(func(_ *Link, raw *Packet, _ *codec.Unsuback) { raw.Raw[2] &= 0x7F }),
 }, {
 	Name: "packetid/suback-loses-the-top-bit", Versions: both, Rule: "MQTT-2.3.1-7", Rule5: "MQTT-2.2.1-6",
-	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Suback) { raw.Raw[2] &= 0x7F }),
+	Falls: []string{"MQTT-3.8.4-2"},
+	New:   alterDown(func(_ *Link, raw *Packet, _ *codec.Suback) { raw.Raw[2] &= 0x7F }),
 }, {
 	Name: "packetid/subacks-in-another-order", Versions: both, Legal: "requests in flight together may be answered in any order",
 	New: func() *Hooks {

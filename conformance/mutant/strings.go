@@ -12,6 +12,7 @@ const mark = "\uFEFF"
 
 var textMutants = []Mutant{{
 	Name: "strings/ill-formed-relayed", Versions: both, Rule: "MQTT-1.5.3-1", Rule5: "MQTT-1.5.4-1",
+	Falls: []string{"MQTT-3.3.2-1"}, Falls5: []string{"MQTT-3.3.2-1", "MQTT-3.3.2-13"},
 	New: disguise("\xF5\x80\x80\x80", "(F5)"),
 }, {
 	Name: "strings/ill-formed-tolerated", Versions: mqtt311, Rule: "MQTT-1.5.3-1",
@@ -21,6 +22,7 @@ var textMutants = []Mutant{{
 	New: swallowBytes("\xC0\xAF"),
 }, {
 	Name: "strings/null-relayed", Versions: both, Rule: "MQTT-1.5.3-2", Rule5: "MQTT-1.5.4-2",
+	Falls: []string{"MQTT-3.3.2-1", "MQTT-4.7.3-2"}, Falls5: []string{"MQTT-3.3.2-1", "MQTT-3.3.2-13", "MQTT-4.7.3-2"},
 	New: disguise("n\x00l", "n%l"),
 }, {
 	Name: "strings/null-undetected", Versions: mqtt5, Rule: "MQTT-1.5.4-2", Warn: true,
@@ -56,7 +58,8 @@ var textMutants = []Mutant{{
 	}),
 }, {
 	Name: "strings/pair-relayed", Versions: mqtt5, Rule: "MQTT-1.5.7-1",
-	New: disguise("\xFF\xFE\xFD", "(!)"),
+	Falls: []string{"MQTT-1.5.4-1"},
+	New:   disguise("\xFF\xFE\xFD", "(!)"),
 }, {
 	Name: "strings/pair-undetected", Versions: mqtt5, Rule: "MQTT-1.5.7-1", Warn: true,
 	New: swallowBytes("p\x00q"),
@@ -65,7 +68,7 @@ var textMutants = []Mutant{{
 	New: func() *Hooks {
 		return &Hooks{Down: func(_ *Link, p *Packet) {
 			if _, ok := p.Packet.(*codec.Publish); ok {
-				p.Raw = bytes.ReplaceAll(p.Raw, []byte("\u0080"), []byte("??"))
+				p.Raw = bytes.ReplaceAll(p.Raw, []byte("a\u0080b"), []byte("a??b"))
 			}
 		}}
 	},
