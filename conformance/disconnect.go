@@ -35,7 +35,7 @@ var disconnectChecks = []Check{{
 			return
 		}
 		told := len(c.Pending(ofType(codec.TypeDisconnect))) > 0
-		published := watcher.Take(t.Patience(time.Second), withPayload(topic, "gone")) != nil
+		published := watcher.Take(t.Timeout(), withPayload(topic, "gone")) != nil
 		t.Judge().Warn().Thatf(told || published, "DISCONNECT with 0x81, or the Will", "the connection ended as after a valid DISCONNECT")
 	},
 }, {
@@ -169,7 +169,7 @@ var disconnectChecks = []Check{{
 		c.SendRaw(0xE0, 7, 0, 5, byte(codec.PropSessionExpiry), 0, 0, 0, 60)
 		c.AwaitClose(t.Timeout())
 		_ = c.Close()
-		published := watcher.Take(t.Patience(time.Second), withPayload(topic, "gone")) != nil
+		published := watcher.Take(t.Timeout(), withPayload(topic, "gone")) != nil
 		t.Judge().Warn().Thatf(published, "the Will, as no valid DISCONNECT came", "Will published: %v", published)
 		t.settle()
 		back := t.Open().Connect(t.ConnectPacket(func(p *codec.Connect) { p.ClientID, p.CleanStart = c.ClientID(), false }))
@@ -228,7 +228,7 @@ var disconnectChecks = []Check{{
 		if !t.Judge().Closed(c) {
 			return
 		}
-		published := watcher.Take(t.Patience(time.Second), withPayload(topic, "gone")) != nil
+		published := watcher.Take(t.Timeout(), withPayload(topic, "gone")) != nil
 		t.Judge().Warn().Thatf(published, "the Will, as no valid DISCONNECT came", "Will published: %v", published)
 	},
 }}

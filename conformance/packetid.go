@@ -102,8 +102,8 @@ var packetIDChecks = []Check{{
 		}
 		got := again.Packet.(*codec.Publish).PacketID
 		t.Judge().Thatf(got == was, fmt.Sprintf("the message again with Packet Identifier %d", was), "%d", got)
-		for back.Disturbed(t.Grace()/4, onTopic(topic)) {
-			other := back.Take(t.Grace(), onTopic(topic)).Packet.(*codec.Publish)
+		for e := back.Take(t.Grace()/4, onTopic(topic)); e != nil; e = back.Take(t.Grace()/4, onTopic(topic)) {
+			other := e.Packet.(*codec.Publish)
 			if string(other.Payload) != "first" {
 				t.Judge().Thatf(other.PacketID != was, fmt.Sprintf("another Packet Identifier than %d for %q", was, other.Payload), "%d", other.PacketID)
 			}

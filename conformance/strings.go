@@ -97,7 +97,7 @@ func (t *T) unusual(topic, payload string, edit func(*codec.Publish), judge func
 	sub, pub := t.Connect(), t.Connect()
 	sub.Send(&codec.Subscribe{PacketID: sub.NextID(), Filters: []codec.Subscription{{Filter: topic, QoS: 1}}})
 	e := sub.Take(t.Timeout(), ofType(codec.TypeSuback))
-	if e == nil || e.Packet.(*codec.Suback).Reasons[0].Failed() {
+	if e == nil || refuses(e.Packet) {
 		_, ended := sub.Closed()
 		if e == nil && !ended {
 			t.Inconclusive("%s: no SUBACK for %q", sub.Name(), topic)
@@ -109,7 +109,7 @@ func (t *T) unusual(topic, payload string, edit func(*codec.Publish), judge func
 	edit(p)
 	pub.Send(p)
 	e = pub.Take(t.Timeout(), ofType(codec.TypePuback))
-	if e == nil || e.Packet.(*codec.Puback).Reason.Failed() {
+	if e == nil || refuses(e.Packet) {
 		_, ended := pub.Closed()
 		if e == nil && !ended {
 			t.Inconclusive("%s: no PUBACK", pub.Name())
