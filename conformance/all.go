@@ -37,6 +37,7 @@ func All() []*Check {
 		expiryChecks,
 		windowChecks,
 		qosChecks,
+		resendChecks,
 		orderingChecks,
 		ackChecks,
 		subscribeChecks,
