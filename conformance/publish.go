@@ -103,6 +103,7 @@ var publishChecks = []Check{{
 	Breaks:   []string{"MQTT-3.3.2-2", "MQTT-4.7.1-1"},
 	Breaks5:  []string{"MQTT-3.3.2-2", "MQTT-4.7.0-1"},
 	Versions: MQTT311 | MQTT5,
+	Needs:    CapQoS1,
 	Run: func(t *T) {
 		prefix := t.Topic("w")
 		watcher := t.watchBelow(prefix)

@@ -57,7 +57,7 @@ var badRequestMutants = []Mutant{{
 	New:    tolerate(func(r *request) bool { return r.subscribe && r.any(notUTF8) }, answerWith(codec.GrantedQoS0)),
 }, {
 	Name: "subscribe/overrunning-filter-tolerated", Versions: mqtt5, Rule: "MQTT-3.8.3-1",
-	Falls5: []string{"MQTT-4.13.1-1"},
+	Falls5: []string{"MQTT-4.13.1-1", "P-2.1.4-length-mismatch"},
 	New:    tolerate(func(r *request) bool { return r.subscribe && r.overrun }, ignore),
 }, {
 	Name: "subscribe/no-filter-tolerated", Versions: both, Rule: "MQTT-3.8.3-3", Rule5: "MQTT-3.8.3-2",
@@ -123,7 +123,7 @@ var badRequestMutants = []Mutant{{
 	}, answerWith(codec.NoSubscriptionExisted)),
 }, {
 	Name: "unsubscribe/overrunning-filter-tolerated", Versions: both, Rule: "MQTT-3.10.3-1",
-	Falls: []string{"MQTT-4.8.0-1"}, Falls5: []string{"MQTT-4.13.1-1"},
+	Falls: []string{"MQTT-4.8.0-1"}, Falls5: []string{"MQTT-4.13.1-1", "P-2.1.4-length-mismatch"},
 	New: tolerate(func(r *request) bool { return !r.subscribe && r.overrun }, ignore),
 }, {
 	Name: "unsubscribe/no-filter-tolerated", Versions: both, Rule: "MQTT-3.10.3-2",

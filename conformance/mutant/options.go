@@ -160,7 +160,7 @@ var optionMutants = []Mutant{{
 	Name: "capabilities/qos0", Versions: both, Legal: "a server may grant QoS 0 only",
 	Broker: broker.Config{MaximumQoS: broker.UpToQoS0}, New: plainly,
 }, {
-	Name: "capabilities/nothing-retained", Versions: both, Legal: "a server may keep no retained messages",
+	Name: "capabilities/nothing-retained", Versions: mqtt5, Legal: "a server may keep no retained messages",
 	Broker: broker.Config{RetainUnavailable: true}, New: plainly,
 }, {
 	Name: "capabilities/ack-properties", Versions: mqtt5, Legal: "every acknowledgement may carry a Reason String and User Properties",

@@ -86,7 +86,7 @@ func answerWith(code codec.ReasonCode) reaction {
 func tolerate(match func(*request) bool, react reaction) func() *Hooks {
 	return func() *Hooks {
 		return &Hooks{Up: func(l *Link, p *Packet) {
-			if r := readRequest(l.Version, p.Raw); r != nil && r.id != 0 && match(r) {
+			if r := readRequest(l.Version, p.Raw); r != nil && r.id != 0 && l.Connect != nil && match(r) {
 				p.Drop()
 				react(l, r)
 			}

@@ -30,6 +30,7 @@ func (s subscriptions) otherMember(l *Link, filter string) *Link {
 
 var sharedMutants = []Mutant{{
 	Name: "shared/copy-for-two-members", Versions: mqtt5, Rule: "P-4.8.2-one-member",
+	Falls5: []string{"P-3.3.4-foreign-subscription-identifier"},
 	New: func() *Hooks {
 		known, own := subscriptions{}, extras{}
 		return &Hooks{

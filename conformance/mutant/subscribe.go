@@ -203,6 +203,9 @@ var replaceMutants = []Mutant{{
 				if again := known.up(l, p); len(again) > 0 {
 					twice[l] = again[0].Filter
 				}
+				if _, ok := p.Packet.(*codec.Unsubscribe); ok {
+					delete(twice, l)
+				}
 			},
 			Down: func(l *Link, p *Packet) {
 				if q, ok := p.Packet.(*codec.Publish); ok && q.Retain && q.Topic == twice[l] {

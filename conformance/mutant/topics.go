@@ -126,23 +126,20 @@ var topicMutants = []Mutant{{
 	New: alike(func(s string) string {
 		return strings.NewReplacer("e\u0301", "\u00E9", "\uFEFF", "", "%41", "A").Replace(s)
 	}),
-	Falls: []string{"MQTT-3.3.2-3"}, Falls5: []string{"MQTT-3.3.2-3", "P-4.7.3-case-and-slash"},
+	Falls: []string{"MQTT-3.3.2-3", "MQTT-1.5.3-3"}, Falls5: []string{"MQTT-3.3.2-3", "MQTT-1.5.4-3", "P-4.7.3-case-and-slash"},
 }, {
 	Name: "topics/space-refused", Versions: mqtt5, Rule: "MQTT-4.7.3-1",
 	New: tolerate(func(r *request) bool { return r.subscribe && r.any(func(f string) bool { return f == " " }) },
 		answerWith(codec.TopicFilterInvalid)),
 }, {
 	Name: "topics/empty-name-tolerated", Versions: mqtt311, Rule: "MQTT-4.7.3-1",
-	New: swallow(func(_ *Link, p *Packet) bool {
-		q, ok := p.Packet.(*codec.Publish)
-		return ok && q.Topic == ""
-	}),
+	New: swallow(func(l *Link, p *Packet) bool { return isEmpty(l, p, codec.TypePublish, codec.FieldTopic) }),
 }, {
 	Name: "topics/empty-name-acknowledged", Versions: mqtt5, Rule: "MQTT-4.7.3-1",
 	Falls5: []string{"P-3.3.2.1-empty-topic-without-alias", "P-3.3.4-topic-alias-unknown"},
 	New: func() *Hooks {
 		return &Hooks{Up: func(l *Link, p *Packet) {
-			if q, ok := p.Packet.(*codec.Publish); ok && q.Topic == "" && !q.Props.Has(codec.PropTopicAlias) {
+			if q, ok := p.Packet.(*codec.Publish); ok && isEmpty(l, p, codec.TypePublish, codec.FieldTopic) && !q.Props.Has(codec.PropTopicAlias) {
 				p.Drop()
 				if q.QoS == 1 && q.PacketID != 0 {
 					l.PacketToClient(&codec.Puback{PacketID: q.PacketID})
@@ -187,15 +184,29 @@ var topicMutants = []Mutant{{
 	New:    relayed(nulInside),
 }, {
 	Name: "topics/nul-in-will-topic-accepted", Versions: mqtt5, Rule: "MQTT-4.7.3-2", Warn: true,
-	Falls5: []string{"MQTT-1.5.4-2"},
+	Falls5: []string{"MQTT-1.5.4-2", "MQTT-3.1.3-11"},
 	New:    acceptWill(nulInside),
 }}
+
+// isEmpty reports whether the text field of a packet of the type is there and empty.
+func isEmpty(l *Link, p *Packet, typ codec.Type, field string) bool {
+	if codec.Type(p.Raw[0]>>4) != typ {
+		return false
+	}
+	for _, f := range codec.AppendFields(nil, p.Raw, l.Version) {
+		if f.Name == field {
+			return f.Len == 2 && p.Raw[f.Offset] == 0 && p.Raw[f.Offset+1] == 0
+		}
+	}
+	return false
+}
 
 // acceptWill makes the broker accept a CONNECT whose Will Topic is illegal, by giving it none.
 func acceptWill(bad func(name string) bool) func() *Hooks {
 	return func() *Hooks {
 		return &Hooks{Up: func(l *Link, p *Packet) {
-			if c, ok := p.Packet.(*codec.Connect); ok && c.HasWill && bad(c.Will.Topic) {
+			c, ok := p.Packet.(*codec.Connect)
+			if ok && c.HasWill && bad(c.Will.Topic) && (c.Will.Topic != "" || isEmpty(l, p, codec.TypeConnect, codec.FieldWillTopic)) {
 				q := *c
 				q.HasWill, q.Will = false, codec.Will{}
 				p.reencode(&q, l.Version)

@@ -83,28 +83,24 @@ var unsubscribeMutants = []Mutant{{
 	}, answerWith(codec.Success)),
 }, {
 	Name: "unsubscribe/without-effect", Versions: both, Rule: "MQTT-3.10.4-2",
-	Falls: []string{"MQTT-3.10.4-1"}, Falls5: []string{"MQTT-3.10.4-1", "P-3.10.4-buffered-messages"},
+	Falls: []string{"MQTT-3.10.4-1"}, Falls5: []string{"MQTT-3.10.4-1", "P-3.10.4-buffered-messages", "MQTT-3.3.1-10"},
 	New: tolerate(func(r *request) bool {
-		return !r.subscribe && r.flags == 2 && len(r.filters) == 1 && strings.HasSuffix(r.filters[0], "/a") && !strings.HasPrefix(r.filters[0], "$")
+		return !r.subscribe && r.flags == 2 && !r.overrun && len(r.filters) == 1 && strings.HasSuffix(r.filters[0], "/a") && !strings.HasPrefix(r.filters[0], "$")
 	}, answerWith(codec.Success)),
 }, {
 	Name: "unsubscribe/without-effect-under-load", Versions: mqtt5, Rule: "P-3.10.4-buffered-messages",
 	Falls5: []string{"MQTT-3.10.4-2"},
 	New: func() *Hooks {
-		sent := map[*Link]int{}
-		return &Hooks{
-			Down: func(l *Link, p *Packet) {
-				if _, ok := p.Packet.(*codec.Publish); ok {
-					sent[l]++
-				}
-			},
-			Up: func(l *Link, p *Packet) {
-				if r := readRequest(l.Version, p.Raw); r != nil && !r.subscribe && sent[l] > 8 && r.id != 0 && r.flags == 2 && len(r.filters) > 0 && strings.HasSuffix(r.filters[0], "/a") {
-					p.Drop()
-					answerWith(codec.Success)(l, r)
-				}
-			},
-		}
+		published := map[string]int{}
+		return &Hooks{Up: func(l *Link, p *Packet) {
+			if q, ok := p.Packet.(*codec.Publish); ok {
+				published[q.Topic]++
+			}
+			if r := readRequest(l.Version, p.Raw); r != nil && !r.subscribe && legal(l, p) && published[r.filters[0]] > 8 {
+				p.Drop()
+				answerWith(codec.Success)(l, r)
+			}
+		}}
 	},
 }, {
 	Name: "unsubscribe/messages-delayed", Versions: both, Legal: "what was buffered may come after UNSUBACK",
