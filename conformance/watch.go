@@ -23,12 +23,14 @@ func (t *T) watch(name string) func(peer.Direction, time.Time, []byte) {
 	c := judge.New(t.book)
 	t.watched = append(t.watched, watched{name, c})
 	return func(dir peer.Direction, at time.Time, b []byte) {
-		switch dir {
-		case peer.Sent:
+		switch {
+		case dir == peer.Sent:
 			c.Bytes(codec.Client, at, b)
-		case peer.Received:
+		case dir == peer.Received && b == nil:
+			c.End(at, codec.Server)
+		case dir == peer.Received:
 			c.Bytes(codec.Server, at, b)
-		case peer.Noted:
+		default:
 			c.End(at, codec.Either)
 		}
 	}

@@ -38,7 +38,7 @@ type Config struct {
 	// AutoAck answers PUBLISH, PUBREL and PUBREC as their QoS demands, from the goroutine that reads.
 	AutoAck bool
 	// Observe, if set, is called with every frame that was sent or has arrived, and with nil at
-	// the end of the connection. It runs in the goroutine that sent or read and must not block.
+	// the end of the connection: as Received where the other end closed it in order, else as Noted. It runs in the goroutine that sent or read and must not block.
 	Observe func(dir Direction, at time.Time, frame []byte)
 }
 
@@ -318,7 +318,11 @@ func (c *Conn) end(at time.Time, rest []byte, err error) {
 	}
 	c.cfg.Transcript.add(c.cfg.Name, Noted, at, nil, text)
 	if c.cfg.Observe != nil {
-		c.cfg.Observe(Noted, at, nil)
+		by := Noted
+		if errors.Is(err, io.EOF) {
+			by = Received
+		}
+		c.cfg.Observe(by, at, nil)
 	}
 	c.mu.Lock()
 	c.ended = &Event{At: at, Closed: err}
