@@ -48,11 +48,12 @@ var redeliveryChecks = []Check{{
 		open := t.openExchanges(pub, func(id string) *Conn {
 			return t.Connect(func(p *codec.Connect) { p.ClientID = id })
 		})
+		cs := []*Conn{pub}
+		for _, o := range open {
+			cs = append(cs, o.conn)
+		}
 		for range 3 {
-			t.Wait(t.Patience(unrepeated / 3))
-			for _, o := range open {
-				o.conn.Ping()
-			}
+			t.idle(t.Patience(unrepeated/3), cs...)
 		}
 		for _, o := range open {
 			t.Judge().Silent(o.conn, o.what()+" again on the live connection", o.matches, o.conn.Ping)
@@ -130,8 +131,10 @@ var redeliveryChecks = []Check{{
 		watchers[0].Subscribe(1, topic)
 		if t.Target().Capabilities&CapWildcard != 0 {
 			c := t.Connect()
-			c.Subscribe(1, base+"/+")
-			watchers = append(watchers, c)
+			ack := c.SubscribeWith(&codec.Subscribe{Filters: []codec.Subscription{{Filter: base + "/+", QoS: 1}}})
+			if ack.Reasons[0] == 1 {
+				watchers = append(watchers, c)
+			}
 		}
 		t.Connect().Deliver(topic, 1, "for all")
 		back, ack := t.keep(id)

@@ -122,7 +122,7 @@ var sessionExpiryChecks = []Check{{
 		c.Send(p)
 		c.AwaitClose(t.Timeout())
 		_ = c.Close()
-		e := watcher.Take(t.Timeout(), withPayload(topic, lastWords))
+		e := t.takeAwake(watcher, t.Timeout(), withPayload(topic, lastWords))
 		t.Judge().Warn().Crossing(e != nil, "the Will, as the DISCONNECT is none of the standard's", seen(e, t))
 		_, ack = t.keep(id)
 		t.Judge().Crossing(!ack.SessionPresent, "Session Present 0, as the session had no expiry to change", codec.Describe(ack, codec.V5))
@@ -142,7 +142,7 @@ var sessionExpiryChecks = []Check{{
 		if !t.Judge().Refuses(c, nil, codec.ProtocolError, codec.MalformedPacket) {
 			return
 		}
-		e := watcher.Take(t.Timeout(), withPayload(topic, lastWords))
+		e := t.takeAwake(watcher, t.Timeout(), withPayload(topic, lastWords))
 		t.Judge().Warn().Crossing(e != nil, "the Will, as no valid DISCONNECT came", seen(e, t))
 	},
 }}

@@ -56,7 +56,7 @@ var takeoverChecks = []Check{{
 		if !t.V5() {
 			x = x.Warn() // the text covers it, and yet brokers differ
 		}
-		e := watcher.Take(t.Timeout(), withPayload(topic, lastWords))
+		e := t.takeAwake(watcher, t.Timeout(), withPayload(topic, lastWords))
 		x.Crossing(e != nil, "the Will of the connection that was taken over", seen(e, t))
 	},
 }, {
@@ -91,9 +91,9 @@ func (t *T) delayedWillWithheld(leave func(*Conn)) {
 	if !ack.SessionPresent {
 		t.Inconclusive("%s: the session was not kept", newer.Name())
 	}
-	t.Wait(willDelay - time.Since(began))
+	t.idle(willDelay-time.Since(began), watcher)
 	t.Judge().Silent(watcher, "Will of a client that came back within the Will Delay", onTopic(topic), func() {
-		t.Wait(t.Patience(time.Second)) // timers may be coarse
+		t.idle(t.Patience(time.Second), watcher) // timers may be coarse
 		t.willFence(watcher, topic, qos)
 	})
 }

@@ -53,7 +53,7 @@ var willDelayChecks = []Check{{
 			}
 			expected := fmt.Sprintf("the Will %v after the end (Will Delay %v, Session Expiry %v)", leg.due, leg.delay, leg.expiry)
 			// Timers may be coarse, and a session may be removed some time after it expired.
-			e := watcher.Take(time.Until(leg.began.Add(leg.due+t.Patience(2*t.Timeout()))), withPayload(leg.topic, lastWords))
+			e := t.takeAwake(watcher, time.Until(leg.began.Add(leg.due+t.Patience(2*t.Timeout()))), withPayload(leg.topic, lastWords))
 			if e == nil {
 				t.Judge().Crossing(false, expected, "nothing")
 				continue
@@ -77,9 +77,9 @@ var willDelayChecks = []Check{{
 			})
 			c.Disconnect()
 		}
-		t.Wait(willDelay)
+		t.idle(willDelay, watcher)
 		t.Judge().Silent(watcher, "Will of a connection that ended with DISCONNECT", onTopic(topic), func() {
-			t.Wait(t.Patience(time.Second)) // timers may be coarse
+			t.idle(t.Patience(time.Second), watcher) // timers may be coarse
 			t.willFence(watcher, topic, qos)
 		})
 	},
@@ -96,7 +96,7 @@ var willDelayChecks = []Check{{
 			c.Send(&codec.Disconnect{Reason: reason})
 			c.AwaitClose(t.Grace())
 			_ = c.Close()
-			e := watcher.Take(t.Timeout(), withPayload(topic, lastWords))
+			e := t.takeAwake(watcher, t.Timeout(), withPayload(topic, lastWords))
 			expected := "the Will, after DISCONNECT with " + reason.Name(codec.TypeDisconnect, codec.V5)
 			t.Judge().Crossing(e != nil, expected, seen(e, t))
 			t.Judge("MQTT-3.1.2-8").Crossing(e != nil, expected, seen(e, t))

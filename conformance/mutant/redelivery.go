@@ -136,6 +136,7 @@ var redeliveryMutants = []Mutant{{
 	}),
 }, {
 	Name: "delivery/absent-receiver-left-out", Versions: both, Rule: "MQTT-4.5.0-1",
+	Falls5: []string{"MQTT-4.8.2-4"},
 	New: func() *Hooks {
 		// What somebody else has received is not sent to the one who was away.
 		received := map[string]string{}

@@ -67,7 +67,7 @@ var willMutants = []Mutant{{
 	},
 }, {
 	Name: "will/suppressed-by-disconnect-with-reason", Versions: mqtt5, Rule: "P-3.14.2.1-disconnect-with-will",
-	Falls: []string{"MQTT-3.1.2-8"},
+	Falls: []string{"MQTT-3.1.2-8", "P-3.14.2.1-short-form"},
 	New: func() *Hooks {
 		return &Hooks{Up: func(l *Link, p *Packet) {
 			if q, ok := p.Packet.(*codec.Disconnect); ok && q.Reason != codec.Success && p.Raw[0] == 0xE0 {
