@@ -13,6 +13,7 @@ var optionChecks = []Check{{
 	Name:     "options/no-local",
 	Rules5:   []string{"MQTT-3.8.3-3"},
 	Versions: MQTT5,
+	Needs:    CapQoS1,
 	Run: func(t *T) {
 		topic, id := t.Topic("a"), t.ClientID()
 		keeps := t.Target().Capabilities&CapSessionExpiry != 0
@@ -121,6 +122,7 @@ var optionChecks = []Check{{
 			for i := range requestFilters {
 				p.Filters = append(p.Filters, codec.Subscription{Filter: t.Topic(fmt.Sprintf("n%d", i))})
 			}
+			t.affords(p)
 			c.Send(p)
 			e := c.Take(t.Timeout(), subackFor(p.PacketID))
 			if e == nil {
@@ -139,6 +141,7 @@ var optionChecks = []Check{{
 			for i := range requestFilters {
 				p.Filters = append(p.Filters, t.Topic(fmt.Sprintf("n%d", i)))
 			}
+			t.affords(p)
 			c.Send(p)
 			e := c.Take(t.Timeout(), unsubackFor(p.PacketID))
 			if e == nil {
@@ -165,6 +168,13 @@ var optionChecks = []Check{{
 // requestFilters makes an answer so long that a CONNACK fits below its size.
 const requestFilters = 80
 
+// affords ends the check where the packet is larger than the target takes.
+func (t *T) affords(p codec.Packet) {
+	if limit := t.Target().MaximumPacketSize; limit > 0 && p.Size(codec.V5) > int(limit) {
+		t.NotApplicable("a request with %d filters is larger than the %d bytes that the target takes", requestFilters, limit)
+	}
+}
+
 // judgeAckSize asks once without a limit, to see which properties the target adds to the answer
 // and what it takes without them, and then within limits that leave no room for all of them.
 func judgeAckSize(t *T, reasonString, userProperty string, ask func(*Conn) (*peer.Event, int)) {
@@ -175,7 +185,7 @@ func judgeAckSize(t *T, reasonString, userProperty string, ask func(*Conn) (*pee
 	props := ackProps(free.Packet)
 	hasString, hasUser := props.Has(codec.PropReasonString), props.Has(codec.PropUserProperty)
 	if !hasString && !hasUser {
-		t.Inconclusive("the target adds neither Reason String nor User Property to the answer")
+		t.NotApplicable("the target adds neither Reason String nor User Property to the answer")
 	}
 	for _, limit := range []int{bare, len(free.Frame) - 1} {
 		c := t.Connect(func(p *codec.Connect) { p.Props.SetUint(codec.PropMaximumPacketSize, uint32(limit)) })

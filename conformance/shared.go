@@ -170,6 +170,7 @@ var sharedChecks = []Check{{
 			c = t.Open().Manual()
 			ack := c.Connect(t.ConnectPacket(t.Persistent(id)))
 			if !ack.SessionPresent {
+				t.lacks(CapSessionExpiry)
 				t.Inconclusive("the session was not kept")
 			}
 			if recorded {

@@ -33,6 +33,7 @@ var topicNameChecks = []Check{{
 	Breaks:   []string{"MQTT-4.7.1-1"},
 	Breaks5:  []string{"MQTT-4.7.0-1"},
 	Versions: MQTT311 | MQTT5,
+	Needs:    CapQoS1,
 	Run: func(t *T) {
 		watch := t.watcher()
 		c := t.Open()
