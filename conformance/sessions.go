@@ -202,7 +202,7 @@ var sessionChecks = []Check{{
 		// One exchange goes on with PUBREL, the other with the PUBLISH again, as of a client that
 		// PUBREC has not reached. Each has its session, as the target may take one at a time.
 		for _, repeated := range []bool{false, true} {
-			id, own := t.ClientID(), t.Topic("own")
+			id, own := t.ClientID(), t.Topic(fmt.Sprint("own/", repeated))
 			p := &codec.Publish{Topic: topic, QoS: 2, PacketID: 0x101, Payload: fmt.Appendf(nil, "repeated: %v", repeated)}
 			c, _ := t.keep(id)
 			c.Subscribe(1, own)

@@ -11,7 +11,8 @@ const otherID = 0x4000
 
 var redeliveryMutants = []Mutant{{
 	Name: "redelivery/publish-missing", Versions: both, Rule: "MQTT-4.4.0-1",
-	Falls5: []string{"MQTT-4.8.2-4"},
+	Falls:  []string{"MQTT-3.10.4-3", "MQTT-4.3.2-1", "MQTT-4.3.3-1"},
+	Falls5: []string{"MQTT-3.10.4-3", "MQTT-4.3.2-3", "MQTT-4.3.3-3", "MQTT-4.8.2-4"},
 	New: onResumed(func(_ *Link, p *Packet) {
 		if q, ok := p.Packet.(*codec.Publish); ok && q.Dup {
 			p.Drop()
@@ -19,7 +20,8 @@ var redeliveryMutants = []Mutant{{
 	}),
 }, {
 	Name: "redelivery/pubrel-missing", Versions: both, Rule: "MQTT-4.4.0-1",
-	Falls5: []string{"MQTT-4.8.2-4"},
+	Falls:  []string{"MQTT-4.3.3-1"},
+	Falls5: []string{"MQTT-4.3.3-5", "MQTT-4.8.2-4"},
 	New: onResumed(func(l *Link, p *Packet) {
 		switch q := p.Packet.(type) {
 		case *codec.Publish:
@@ -32,7 +34,8 @@ var redeliveryMutants = []Mutant{{
 	}),
 }, {
 	Name: "redelivery/under-another-id", Versions: both, Rule: "MQTT-4.4.0-1",
-	Falls: []string{"MQTT-2.3.1-4"}, Falls5: []string{"MQTT-4.8.2-4"},
+	Falls:  []string{"MQTT-2.3.1-4", "MQTT-3.10.4-3", "MQTT-4.3.2-1", "MQTT-4.3.3-1"},
+	Falls5: []string{"MQTT-3.10.4-3", "MQTT-4.3.2-3", "MQTT-4.3.3-3", "MQTT-4.8.2-4"},
 	New: func() *Hooks {
 		h := onResumed(func(l *Link, p *Packet) {
 			switch q := p.Packet.(type) {

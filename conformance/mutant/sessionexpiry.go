@@ -20,7 +20,7 @@ var sessionExpiryMutants = []Mutant{{
 	},
 }, {
 	Name: "session/kept-without-expiry", Versions: mqtt5, Rule: "P-3.1.2.11.2-session-expiry-absent",
-	Falls: []string{"MQTT-4.1.0-2", "P-3.14.2.2.2-session-expiry-after-zero"},
+	Falls: []string{"MQTT-3.2.2-3", "MQTT-4.1.0-2", "P-3.14.2.2.2-session-expiry-after-zero"},
 	New: func() *Hooks {
 		return &Hooks{Up: changeConnect(func(_ *Link, c *codec.Connect) bool {
 			if c.CleanStart || c.Props.Has(codec.PropSessionExpiry) {

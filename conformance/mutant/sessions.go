@@ -145,6 +145,7 @@ var sessionMutants = []Mutant{{
 	},
 }, {
 	Name: "session/exchange-forgotten", Versions: both, Rule: "MQTT-4.1.0-1", Rule5: "MQTT-3.1.2-23",
+	Falls: []string{"MQTT-4.3.3-2"}, Falls5: []string{"MQTT-4.3.3-10"},
 	New: func() *Hooks {
 		return &Hooks{
 			Up: func(l *Link, p *Packet) {
