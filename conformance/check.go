@@ -78,7 +78,7 @@ const (
 	CapForbidden     // a topic that the target forbids is known
 	CapAuthMethod    // an enhanced authentication method is known
 	CapRestart       // the suite can restart the target
-	CapSessionExpiry // sessions outlive their connection under 5.0
+	CapSessionExpiry // sessions outlive their connection
 )
 
 // capabilityNames says what is missing and how to supply it.
@@ -98,7 +98,7 @@ var capabilityNames = []struct {
 	{CapForbidden, "no topic is known that the target forbids: name it with --forbidden-topic"},
 	{CapAuthMethod, "no enhanced authentication method is known: name it with --auth-method"},
 	{CapRestart, "the suite cannot restart the target: start it with --cmd"},
-	{CapSessionExpiry, "the target keeps no session after the connection (Session Expiry Interval is 0)"},
+	{CapSessionExpiry, "the target keeps no session after the connection"},
 }
 
 // missing says in words which of the needed capabilities are not there.

@@ -95,6 +95,10 @@ func (c *Conn) Subscribe(qos codec.QoS, filters ...string) {
 	ack := c.SubscribeWith(&codec.Subscribe{Filters: subs})
 	for i, r := range ack.Reasons {
 		if r != codec.ReasonCode(qos) {
+			c.t.lacksQoS(qos)
+			if strings.ContainsAny(filters[i], "+#") {
+				c.t.lacks(CapWildcard)
+			}
 			c.t.Inconclusive("%s: subscription to %q at QoS %d was answered with %s", c.Name(), filters[i], qos, r.Name(codec.TypeSuback, c.t.Version()))
 		}
 	}
@@ -156,15 +160,15 @@ func (c *Conn) PublishPacket(p *codec.Publish) codec.ReasonCode {
 	var reason codec.ReasonCode
 	switch p.QoS {
 	case 1:
-		reason = c.awaitAck(codec.TypePuback, p.PacketID)
+		reason = c.awaitAck(codec.TypePuback, p.PacketID, p)
 	case 2:
-		reason = c.awaitAck(codec.TypePubrec, p.PacketID)
+		reason = c.awaitAck(codec.TypePubrec, p.PacketID, p)
 		if !reason.Failed() {
 			// With automatic answers PUBREL went out from the reading goroutine.
 			if !c.AutoAck() {
 				c.Send(&codec.Pubrel{PacketID: p.PacketID})
 			}
-			c.awaitAck(codec.TypePubcomp, p.PacketID)
+			c.awaitAck(codec.TypePubcomp, p.PacketID, p)
 		}
 	}
 	c.t.settle()
@@ -174,12 +178,19 @@ func (c *Conn) PublishPacket(p *codec.Publish) codec.ReasonCode {
 // Retained is an edit for Publish: the message is to be retained.
 func Retained(p *codec.Publish) { p.Retain = true }
 
-func (c *Conn) awaitAck(typ codec.Type, id uint16) codec.ReasonCode {
+// awaitAck waits for the acknowledgement; the PUBLISH that asked for it may say why none comes.
+func (c *Conn) awaitAck(typ codec.Type, id uint16, asked ...*codec.Publish) codec.ReasonCode {
 	e, err := c.Await(c.t.Timeout(), func(e *peer.Event) bool {
 		t, got, _ := ackOf(e)
 		return t == typ && got == id
 	})
 	if err != nil {
+		for _, p := range asked {
+			c.t.lacksQoS(p.QoS)
+			if p.Retain {
+				c.t.lacks(CapRetain)
+			}
+		}
 		c.t.Inconclusive("%s: no %s for Packet Identifier %d: %v", c.Name(), typ, id, err)
 	}
 	_, _, reason := ackOf(e)

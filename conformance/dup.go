@@ -29,7 +29,7 @@ var dupChecks = []Check{{
 
 			back := t.Open().Manual()
 			if ack := back.Connect(t.ConnectPacket(t.Persistent(id))); !ack.SessionPresent {
-				t.Inconclusive("%s: the session was not kept", back.Name())
+				t.notKept(back)
 			}
 			// Only the same Packet Identifier shows that it is the same delivery and not another copy.
 			again := back.Take(t.Timeout(), func(e *peer.Event) bool {

@@ -29,7 +29,7 @@ var expiryChecks = []Check{{
 		t.Wait(t.Patience(messageWait))
 		back := t.Open()
 		if !back.Connect(t.ConnectPacket(t.Persistent(id))).SessionPresent {
-			t.Inconclusive("%s: the session was not kept", back.Name())
+			t.notKept(back)
 		}
 		if back.Take(t.Timeout(), withPayload(topic, "stays")) == nil {
 			t.Inconclusive("%s: not even the message without expiry arrived", back.Name())

@@ -22,6 +22,9 @@ type Features struct {
 	HasKeepAlive      bool   `json:"-"`                             // ServerKeepAlive was announced
 	MaximumQoS        uint8  `json:"maximum_qos"`
 
+	// Shown is what probes found missing where the version has no words to announce it.
+	Shown []string `json:"shown,omitempty"`
+
 	Connack *codec.Connack `json:"-"` // the answer to a plain CONNECT
 }
 
@@ -74,6 +77,9 @@ func (r *run) probe(ctx context.Context, v Versions) (*Features, error) {
 	f.Served = true
 	f.read(&f.Connack.Props)
 	f.probeSubscribe(r, c)
+	if v == MQTT311 {
+		f.unannounced(ctx, r)
+	}
 	if r.cfg.WSTarget != "" || r.cfg.DialWS != nil {
 		f.Capabilities |= CapWebSocket
 	}

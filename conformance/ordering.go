@@ -80,7 +80,7 @@ var orderingChecks = []Check{{
 			t.settle()
 			back := t.Open()
 			if !t.accepted(back, t.ConnectPacket(t.Persistent(id))).SessionPresent {
-				t.Inconclusive("%s: the session was not kept", back.Name())
+				t.notKept(back)
 			}
 			// What a full queue drops is the target's choice: the marker stands for the last message.
 			t.Fence(pub, back, topic, qos)
@@ -231,7 +231,7 @@ func orderOverResumption(t *T, qos codec.QoS) {
 	t.settle()
 	back := t.Open()
 	if !t.accepted(back, t.ConnectPacket(t.Persistent(id))).SessionPresent {
-		t.Inconclusive("%s: the session was not kept", back.Name())
+		t.notKept(back)
 	}
 	t.Fence(pub, back, topic, qos)
 	after := back.Messages(topic)

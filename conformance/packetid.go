@@ -93,7 +93,7 @@ var packetIDChecks = []Check{{
 		}
 		back := t.Open().Manual()
 		if !back.Connect(t.ConnectPacket(t.Persistent(id))).SessionPresent {
-			t.Inconclusive("%s: the session was not kept", back.Name())
+			t.notKept(back)
 		}
 		// Until the first message is acknowledged its identifier belongs to it alone.
 		again := back.Take(t.Timeout(), withPayload(topic, "first"))

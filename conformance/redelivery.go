@@ -31,7 +31,7 @@ var redeliveryChecks = []Check{{
 			t.settle()
 			back := t.Open().Manual()
 			if ack := t.accepted(back, t.ConnectPacket(t.Persistent(o.conn.ClientID()))); !ack.SessionPresent {
-				t.Inconclusive("%s: the session was not kept", back.Name())
+				t.notKept(back)
 			}
 			e := t.Judge().ArrivesMatching(back, o.what()+" again", o.matches)
 			t.Judge().Thatf(o.packetID(e) == o.id, fmt.Sprintf("Packet Identifier %d", o.id), "%d", o.packetID(e))
@@ -86,7 +86,7 @@ var redeliveryChecks = []Check{{
 
 			back, ack := t.keep(id)
 			if !ack.SessionPresent {
-				t.Inconclusive("%s: the session was not kept", back.Name())
+				t.notKept(back)
 			}
 			t.Judge().Silent(back, "message that was refused", func(e *peer.Event) bool {
 				return withPayload(topic, "unwanted")(e) || ofType(codec.TypePubrel)(e)

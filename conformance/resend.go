@@ -153,7 +153,7 @@ func (t *T) again(id string) *Conn {
 	t.settle()
 	c := t.Open().Manual()
 	if ack := t.accepted(c, t.ConnectPacket(t.Persistent(id))); !ack.SessionPresent {
-		t.Inconclusive("%s: the session was not kept", c.Name())
+		t.notKept(c)
 	}
 	return c
 }

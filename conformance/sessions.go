@@ -108,7 +108,7 @@ var sessionChecks = []Check{{
 			default:
 				t.Connect().Deliver(topic, 1, "for whom")
 				if back.Take(t.Timeout(), withPayload(topic, "for whom")) == nil {
-					t.Inconclusive("%s: the session was not kept, which a policy of the target may ask for", back.Name())
+					t.notKept(back)
 				}
 				t.Judge().Crossing(false, expected, actual+", and yet a message for the old subscription")
 			}
@@ -178,7 +178,7 @@ var sessionChecks = []Check{{
 		for i, id := range ids {
 			back, ack := t.keep(id)
 			if !ack.SessionPresent && !t.V5() {
-				t.Inconclusive("%s: the session was not kept", back.Name())
+				t.notKept(back)
 			}
 			t.Judge().Crossing(ack.SessionPresent, "Session Present 1 under the Client Identifier of the session", codec.Describe(ack, t.Version()))
 			t.Judge().Arrives(back, topics[i], "while away")
@@ -336,7 +336,7 @@ func (t *T) resume(id string, rule ...string) *Conn {
 		return c
 	}
 	if !t.V5() {
-		t.Inconclusive("%s: the session was not kept, which a policy of the target may ask for", c.Name())
+		t.notKept(c)
 	}
 	t.Judge(rule...).Crossing(false, "Session Present 1 before the Session Expiry Interval has passed", codec.Describe(ack, t.Version()))
 	panic(stop{verdict: Pass})
@@ -376,7 +376,7 @@ func (t *T) cleanSequence(leave func(*Conn), last bool) {
 
 	second, ack := t.keep(id)
 	if !ack.SessionPresent && !t.V5() {
-		t.Inconclusive("%s: the session was not kept, which a policy of the target may ask for", second.Name())
+		t.notKept(second)
 	}
 	step(ack, 2, 0, true)
 	pub.Deliver(topic, 1, "second")

@@ -89,7 +89,7 @@ func (t *T) delayedWillWithheld(leave func(*Conn)) {
 		t.Inconclusive("%s: the connection was accepted only after the Will Delay", newer.Name())
 	}
 	if !ack.SessionPresent {
-		t.Inconclusive("%s: the session was not kept", newer.Name())
+		t.notKept(newer)
 	}
 	t.idle(willDelay-time.Since(began), watcher)
 	t.Judge().Silent(watcher, "Will of a client that came back within the Will Delay", onTopic(topic), func() {
