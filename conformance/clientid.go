@@ -267,6 +267,8 @@ func otherIDs(t *T) {
 		case t.V5():
 			t.Judge().That(o.ended, expected, name+": "+o.describe(t.Version()))
 			t.Judge("P-3.1.3.1-other-client-ids").That(o.ended || o.ack == nil, expected, name+": "+o.describe(t.Version()))
+		case o.ack == nil && t.minds(len(id)):
+			t.Note("%s: a CONNECT of that size is not answered, whatever its Client Identifier", name)
 		case o.ack == nil:
 			odd = append(odd, name+": "+o.describe(t.Version()))
 		case o.refusedWith(codec.ReturnIdentifierRejected):
@@ -284,4 +286,14 @@ func otherIDs(t *T) {
 	if len(t.findings) == 0 {
 		t.Inconclusive("every unusual Client Identifier was refused for another reason")
 	}
+}
+
+// minds reports whether the target ends a connection for a CONNECT whose size comes from
+// elsewhere: under 3.1.1 a limit on packets is not announced.
+func (t *T) minds(size int) bool {
+	if size <= 64 {
+		return false
+	}
+	_, o := t.tryAgain(t.Encode(t.ConnectPacket(withWill(t.Topic("size"), strings.Repeat("s", size), 0))))
+	return o.ack == nil && o.ended
 }

@@ -26,7 +26,7 @@ var expiryChecks = []Check{{
 		sub.Disconnect()
 		pub.Deliver(topic, 1, "expires", expiry(1))
 		pub.Deliver(topic, 1, "stays")
-		t.Wait(t.Patience(messageWait))
+		t.idle(t.Patience(messageWait), pub)
 		back := t.Open()
 		if !back.Connect(t.ConnectPacket(t.Persistent(id))).SessionPresent {
 			t.notKept(back)
@@ -48,7 +48,7 @@ var expiryChecks = []Check{{
 	Run: func(t *T) {
 		pub, late, topic := t.Connect(), t.Connect(), t.Topic("a")
 		pub.Deliver(topic, 1, "expires", expiry(1), Retained)
-		t.Wait(t.Patience(messageWait))
+		t.idle(t.Patience(messageWait), pub, late)
 		late.Subscribe(1, topic)
 		t.Judge().Silent(late, "retained message whose expiry has passed", withPayload(topic, "expires"), func() { t.Fence(pub, late, topic, 1) })
 	},

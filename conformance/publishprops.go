@@ -58,8 +58,11 @@ var publishPropertyChecks = []Check{{
 			all[i] = byte(i)
 		}
 		sent := [][]byte{all, {}}
-		if most := t.Target().MaximumPacketSize; most == 0 || most > 4096 {
+		switch most := t.Target().MaximumPacketSize; {
+		case most == 0 || most > 4096:
 			sent = append(sent, bytes.Repeat(all, 4))
+		case most < 512:
+			sent = [][]byte{all[:16], all[240:], {}}
 		}
 		var edits []func(*codec.Publish)
 		for _, data := range sent {

@@ -187,7 +187,7 @@ var qosChecks = []Check{{
 		expiry(1)(p)
 		c.Send(p)
 		t.accepts(c, 5)
-		t.Wait(t.Patience(messageWait))
+		t.idle(t.Patience(messageWait), c)
 		c.Send(&codec.Pubrel{PacketID: 5})
 		e := t.Judge().Answer(c, "PUBCOMP with Packet Identifier 5", acknowledges(codec.TypePubcomp, 5))
 		_, _, reason := ackOf(e)
@@ -300,10 +300,10 @@ func repeatedAfterReconnect(t *T) {
 	c, _ := t.keep(id)
 	c.Manual()
 	again := &codec.Publish{Topic: topic, QoS: 2, PacketID: 5, Payload: []byte("repeated")}
-	c.Send(again)
-	t.accepts(c, 5)
 	c.Send(&codec.Publish{Topic: topic, QoS: 2, PacketID: 6, Payload: []byte("complete")})
 	t.handshake(c, 6)
+	c.Send(again)
+	t.accepts(c, 5)
 	c.Drop()
 
 	c = t.again(id)

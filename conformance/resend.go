@@ -125,7 +125,7 @@ var resendChecks = []Check{{
 			ids[i] = sub.first(topics[i], "expires").PacketID
 		}
 		cut.Drop()
-		t.Wait(t.Patience(messageWait))
+		t.idle(t.Patience(messageWait), live)
 		live.Send(&codec.Pubrec{PacketID: ids[0]})
 		e := t.Judge().Answer(live, "PUBREL although the message has expired", ofType(codec.TypePubrel))
 		p := e.Packet.(*codec.Pubrel)
