@@ -12,6 +12,7 @@ const manyOpen = 8
 
 var packetIDMutants = []Mutant{{
 	Name: "packetid/zero-from-the-server", Versions: both, Rule: "MQTT-2.3.1-1", Rule5: "MQTT-2.2.1-4",
+	Falls: []string{"MQTT-4.3.2-1", "MQTT-4.3.3-1"},
 	New: withManyOpen(func(raw *Packet, p *codec.Publish, _ []uint16) {
 		if raw.Raw[1] < 0x80 {
 			at := 4 + len(p.Topic)
@@ -36,7 +37,7 @@ var packetIDMutants = []Mutant{{
 	New: swallow(func(_ *Link, p *Packet) bool { return len(p.Raw) > 4 && p.Raw[0] == 0xA2 && p.Raw[2]|p.Raw[3] == 0 }),
 }, {
 	Name: "packetid/resent-with-another", Versions: mqtt311, Rule: "MQTT-2.3.1-4",
-	Falls: []string{"MQTT-4.4.0-1"},
+	Falls: []string{"MQTT-4.4.0-1", "MQTT-3.10.4-3", "MQTT-4.3.3-1"},
 	New: func() *Hooks {
 		const other = 0x4000
 		return &Hooks{Down: func(l *Link, raw *Packet) {
@@ -53,7 +54,8 @@ var packetIDMutants = []Mutant{{
 	},
 }, {
 	Name: "packetid/pubrel-with-another", Versions: both, Rule: "MQTT-2.3.1-6", Rule5: "MQTT-2.2.1-5",
-	Falls: []string{"MQTT-4.8.2-4"},
+	Falls:  []string{"MQTT-3.10.4-3", "MQTT-4.3.3-1", "MQTT-4.6.0-6"},
+	Falls5: []string{"MQTT-3.10.4-3", "MQTT-4.3.3-4", "MQTT-4.6.0-6", "MQTT-4.8.2-4", "P-3.4.2.1-short-ack"},
 	New: func() *Hooks {
 		const other = 0x4000
 		return &Hooks{Down: func(l *Link, raw *Packet) {
