@@ -12,6 +12,7 @@ package conformance
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type Config struct {
 	BadUsername, BadPassword string // a login that the target refuses
 	ForbiddenTopic           string // a topic that the credentials may not publish to
 	AuthMethod               string // an enhanced authentication method of the target
+	// AuthUsername and AuthPassword are the credentials of AuthMethod; empty: Username and Password.
+	AuthUsername, AuthPassword string
 
 	Versions Versions // zero: both
 	Run      []string // globs on rule ids and check names; empty: everything
@@ -114,7 +117,7 @@ func (c Config) Validate() error {
 }
 
 // secrets are the strings that must not show in transcripts.
-func (c *Config) secrets() []string { return []string{c.Password, c.BadPassword} }
+func (c *Config) secrets() []string { return []string{c.Password, c.BadPassword, c.AuthPassword} }
 
 // open prepares the way to the target and starts the embedded broker where none is named.
 func (r *run) open() (func(), error) {
@@ -127,7 +130,10 @@ func (r *run) open() (func(), error) {
 		r.dialURL(r.cfg.Target)
 		return nothing, nil
 	}
-	b := broker.New(r.cfg.Broker)
+	b, err := r.embedded()
+	if err != nil {
+		return nothing, err
+	}
 	stop := func() { _ = b.Close() }
 	l, err := b.Listen("mqtt://127.0.0.1:0")
 	if err != nil {
@@ -141,6 +147,24 @@ func (r *run) open() (func(), error) {
 	r.cfg.WSTarget, r.cfg.Ephemeral = ws.URL(), true
 	r.dialURL(l.URL())
 	return stop, nil
+}
+
+// embedded returns the embedded broker. It says and offers all that the standard lets a server
+// say and offer, so that no rule goes without a judgement.
+func (r *run) embedded() (*broker.Broker, error) {
+	cfg := r.cfg.Broker
+	cfg.AckProperties = true
+	if len(cfg.AuthMethods) == 0 && r.cfg.AuthMethod == "" {
+		r.cfg.AuthMethod, r.cfg.AuthUsername, r.cfg.AuthPassword = broker.ScramName, "mqlab", rand.Text()
+		account, err := broker.NewScramCredentials(r.cfg.AuthPassword, 0)
+		if err != nil {
+			return nil, fmt.Errorf("start the embedded broker: %w", err)
+		}
+		cfg.AuthMethods = []broker.AuthMethod{broker.ScramSHA256(func(user string) (broker.ScramCredentials, bool) {
+			return account, user == r.cfg.AuthUsername
+		})}
+	}
+	return broker.New(cfg), nil
 }
 
 func (r *run) dialURL(url string) {

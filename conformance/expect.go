@@ -183,7 +183,7 @@ func reasonList(rs []codec.ReasonCode) string {
 func isAnswer(t codec.Type) bool {
 	switch t {
 	case codec.TypeConnack, codec.TypePuback, codec.TypePubrec, codec.TypePubcomp, codec.TypePubrel,
-		codec.TypeSuback, codec.TypeUnsuback, codec.TypePingresp:
+		codec.TypeSuback, codec.TypeUnsuback, codec.TypePingresp, codec.TypeAuth:
 		return true
 	}
 	return false

@@ -62,7 +62,7 @@ var windowChecks = []Check{{
 	},
 }, {
 	Name:     "window/receive-maximum-of-server-exceeded",
-	Rules:    []string{"MQTT-3.3.4-7"},
+	Rules:    []string{"MQTT-3.3.4-7", "P-3.3.4-receive-maximum-exceeded"},
 	Breaks:   []string{"MQTT-3.3.4-7", "P-3.3.4-receive-maximum-exceeded"},
 	Versions: MQTT5,
 	Needs:    CapQoS2,
@@ -87,7 +87,9 @@ var windowChecks = []Check{{
 			}
 		}
 		r := t.react(c)
-		t.Judge().Warn().That(r.ended, fmt.Sprintf("the connection ends after %d open QoS 2 messages", most+1), r.actual)
+		for _, rule := range t.check.Rules {
+			t.Judge(rule).Warn().That(r.ended, fmt.Sprintf("the connection ends after %d open QoS 2 messages", most+1), r.actual)
+		}
 		if r.ended {
 			t.Judge().disconnectReason(c, []codec.ReasonCode{codec.ReceiveMaximumExceeded})
 		}
