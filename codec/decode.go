@@ -42,6 +42,9 @@ func (d *Decoder) Decode(frame []byte) (Packet, error) {
 	if d.publish.decodePlain(frame, d.Version) {
 		return &d.publish, nil
 	}
+	if p := d.rarePlain(frame); p != nil {
+		return p, nil
+	}
 	c := cursor{b: frame, v: d.Version, from: d.From, lenient: d.Mode == Lenient, payload: d.CheckPayload}
 	flags := c.header()
 	if c.err != nil {
@@ -52,6 +55,27 @@ func (d *Decoder) Decode(frame []byte) (Packet, error) {
 		return nil, c.err
 	}
 	return p, c.result()
+}
+
+// rarePlain decodes a CONNECT or SUBSCRIBE with nothing to remark, and returns nil for all else.
+func (d *Decoder) rarePlain(frame []byte) Packet {
+	if len(frame) == 0 || d.From == Server {
+		return nil
+	}
+	switch Type(frame[0] >> 4) {
+	case TypeConnect:
+		if d.connect.decodePlain(frame) {
+			if d.Version == 0 {
+				d.Version = d.connect.Version
+			}
+			return &d.connect
+		}
+	case TypeSubscribe:
+		if d.subscribe.decodePlain(frame, d.Version) {
+			return &d.subscribe
+		}
+	}
+	return nil
 }
 
 // body decodes what follows the fixed header.

@@ -78,6 +78,9 @@ func (p *Connect) AppendTo(dst []byte, v Version) ([]byte, error) {
 	if p.HasPassword {
 		out = appendText(out, viewString(p.Password))
 	}
+	if p.plain(v, flags) {
+		return out, nil
+	}
 
 	c := judging(out[len(dst):], v)
 	c.header()

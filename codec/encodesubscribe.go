@@ -38,6 +38,9 @@ func (p *Subscribe) AppendTo(dst []byte, v Version) ([]byte, error) {
 		}
 		out = append(appendText(out, s.Filter), o)
 	}
+	if p.plain(v) {
+		return out, nil
+	}
 	c := judging(out[len(dst):], known(v))
 	c.header()
 	var judged Subscribe
