@@ -11,15 +11,19 @@ import (
 
 // Report is the outcome of a run. It marshals to the documented JSON; Format names its version.
 type Report struct {
-	Format      string        `json:"format"` // "mqlab-conformance/1"
+	Format      string        `json:"format"` // ReportFormat
 	Target      string        `json:"target"`
+	WSTarget    string        `json:"ws_target,omitempty"`
 	Versions    Versions      `json:"mqtt"`
 	Started     time.Time     `json:"started"`
 	Elapsed     time.Duration `json:"elapsed_ns"`
 	Interrupted bool          `json:"interrupted,omitempty"`
 	Strict      bool          `json:"strict,omitempty"`
 
-	Counts   Counts         `json:"counts"` // of rules
+	Counts   Counts            `json:"counts"` // of rules
+	Scores   []Score           `json:"scores,omitempty"`
+	Better   []ExpectedFinding `json:"better,omitempty"` // expected to be broken, and kept: the list can be tightened
+	Deaths   []Death           `json:"deaths,omitempty"` // how often the target ended, where the suite started it
 	Features []*Features    `json:"features"`
 	Rules    []*RuleResult  `json:"rules"`
 	Checks   []*CheckResult `json:"checks"`
@@ -34,6 +38,7 @@ type Counts struct {
 	Inconclusive  int `json:"inconclusive"`
 	NotApplicable int `json:"not_applicable"`
 	Error         int `json:"error"`
+	Expected      int `json:"expected,omitempty"` // of the warnings and breaches, those that a baseline lists
 }
 
 // RuleResult is the verdict on one rule over all its checks.
@@ -44,8 +49,12 @@ type RuleResult struct {
 	Level   rules.Level `json:"level"`
 	Verdict Verdict     `json:"verdict"`
 	Reason  string      `json:"reason,omitempty"` // the first breach, or why nothing was judged
+	Axis    Axis        `json:"axis,omitempty"`
 	Judged  int         `json:"judged"`           // expectations, passive ones included
 	Checks  []string    `json:"checks,omitempty"` // names of the checks that judged it or could have
+
+	Expected       bool   `json:"expected,omitempty"`        // a baseline lists the breach
+	ExpectedReason string `json:"expected_reason,omitempty"` // what the baseline says of it
 }
 
 // CheckResult is the outcome of one check under one version.
@@ -53,6 +62,7 @@ type CheckResult struct {
 	Name       string        `json:"name"`
 	Version    Versions      `json:"mqtt"`
 	Rules      []string      `json:"rules"`
+	Axis       Axis          `json:"axis,omitempty"`
 	Verdict    Verdict       `json:"verdict"`
 	Reason     string        `json:"reason,omitempty"`
 	Attempts   int           `json:"attempts,omitempty"`
@@ -68,10 +78,19 @@ type CheckResult struct {
 	crossing bool           // every breach depends on one connection's act being visible on another
 }
 
-// OK reports whether the target does what the rules ask: no breach, and under Strict no warning.
+// OK reports whether the target does what the rules ask: no breach, and under Strict no warning,
+// other than those that are expected.
 func (r *Report) OK() bool {
 	c := r.Counts
-	return c.Fail == 0 && c.BrokerDied == 0 && c.Error == 0 && (!r.Strict || c.Warn == 0)
+	for _, x := range r.Rules {
+		switch {
+		case x.Expected && x.Verdict == Fail:
+			c.Fail--
+		case x.Expected && x.Verdict == Warn:
+			c.Warn--
+		}
+	}
+	return c.Fail == 0 && c.BrokerDied == 0 && c.Error == 0 && len(r.Deaths) == 0 && (!r.Strict || c.Warn == 0)
 }
 
 // Check returns the result of the named check under the version, or nil.
@@ -95,7 +114,7 @@ func (r *Report) Rule(id string, v Versions) *RuleResult {
 // report gathers the verdict on every rule that the selected checks judge.
 func (r *run) report(ctx context.Context, started time.Time, checks []*CheckResult) *Report {
 	rep := &Report{
-		Format: "mqlab-conformance/1", Target: r.describeTarget(), Versions: r.cfg.Versions,
+		Format: ReportFormat, Target: r.describeTarget(), WSTarget: r.describeWSTarget(), Versions: r.cfg.Versions,
 		Started: started.UTC(), Elapsed: time.Since(started), Interrupted: ctx.Err() != nil, Strict: r.cfg.Strict,
 		Checks: checks,
 	}
@@ -113,6 +132,13 @@ func (r *run) report(ctx context.Context, started time.Time, checks []*CheckResu
 		if c.Verdict == Errored && !slices.ContainsFunc(rep.Rules, func(x *RuleResult) bool { return x.Verdict == Errored && slices.Contains(x.Checks, c.Name) }) {
 			rep.Counts.Error++
 		}
+	}
+	rep.Scores = score(rep.Rules)
+	if r.server != nil {
+		rep.Deaths = r.server.obituaries()
+	}
+	if r.cfg.Baseline != nil {
+		r.cfg.Baseline.apply(rep)
 	}
 	slices.SortFunc(rep.Checks, func(a, b *CheckResult) int {
 		if a.Version != b.Version {
@@ -163,6 +189,7 @@ func (r *run) judge(rule rules.Rule, checks []*CheckResult) *RuleResult {
 	if res.Judged == 0 {
 		res.Verdict, res.Reason = unjudged, why
 	}
+	res.Axis = axisOf(checks, res.Checks, rule.Version)
 	return res
 }
 

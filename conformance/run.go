@@ -359,7 +359,18 @@ func (t *T) cleanUp() {
 // describeTarget names the target in reports, without any password.
 func (r *run) describeTarget() string {
 	if r.cfg.Target == "" {
-		return "embedded broker"
+		return embeddedTarget
 	}
 	return transport.Redact(r.cfg.Target)
+}
+
+// embeddedTarget is what reports call the embedded broker.
+const embeddedTarget = "embedded broker"
+
+// describeWSTarget names the address of the rules about WebSocket; that of the embedded broker is gone after the run.
+func (r *run) describeWSTarget() string {
+	if r.cfg.Target == "" || r.cfg.WSTarget == "" {
+		return ""
+	}
+	return transport.Redact(r.cfg.WSTarget)
 }
