@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -20,10 +21,10 @@ type Baseline struct {
 
 // ExpectedFinding is one rule that the target is known to break.
 type ExpectedFinding struct {
-	Rule    string   `yaml:"rule"`
-	Version Versions `yaml:"mqtt"`
-	Verdict Verdict  `yaml:"verdict"` // the worst that is expected: fail or warn
-	Reason  string   `yaml:"reason"`  // what it does instead, and why that is a breach
+	Rule    string   `yaml:"rule" json:"rule"`
+	Version Versions `yaml:"mqtt" json:"mqtt"`
+	Verdict Verdict  `yaml:"verdict" json:"verdict"`                   // the worst that is expected: fail or warn
+	Reason  string   `yaml:"reason,omitempty" json:"reason,omitempty"` // what it does instead, and why that is a breach
 }
 
 // maxBaseline bounds a baseline file, in bytes.
@@ -42,15 +43,31 @@ func ReadBaseline(r io.Reader) (*Baseline, error) {
 	if err := yaml.UnmarshalWithOptions(text, &b, yaml.Strict()); err != nil {
 		return nil, err
 	}
-	for i, f := range b.Findings {
-		switch {
-		case !rules.Known(f.Version, f.Rule):
-			return nil, fmt.Errorf("findings[%d]: MQTT %s has no rule %s", i, f.Version, f.Rule)
-		case f.Verdict != Fail && f.Verdict != Warn:
-			return nil, fmt.Errorf("findings[%d]: the verdict on %s is %s: expect fail or warn", i, f.Rule, f.Verdict)
-		}
+	if err := checkExpected(b.Findings); err != nil {
+		return nil, err
 	}
 	return &b, nil
+}
+
+// checkExpected names every entry that makes no sense.
+func checkExpected(findings []ExpectedFinding) error {
+	var errs []error
+	seen := map[[2]string]bool{}
+	for i, f := range findings {
+		key := [2]string{f.Rule, f.Version.String()}
+		switch {
+		case len(f.Version.Split()) != 1:
+			errs = append(errs, fmt.Errorf("findings[%d]: mqtt is %q: write one version, 3.1.1 or 5.0", i, f.Version))
+		case !rules.Known(f.Version, f.Rule):
+			errs = append(errs, fmt.Errorf("findings[%d]: MQTT %s has no rule %s", i, f.Version, f.Rule))
+		case f.Verdict != Fail && f.Verdict != Warn:
+			errs = append(errs, fmt.Errorf("findings[%d]: the verdict on %s is %s: expect fail or warn", i, f.Rule, f.Verdict))
+		case seen[key]:
+			errs = append(errs, fmt.Errorf("findings[%d]: %s of MQTT %s stands there twice", i, f.Rule, f.Version))
+		}
+		seen[key] = true
+	}
+	return errors.Join(errs...)
 }
 
 // Write writes the baseline as a file that ReadBaseline reads.
@@ -58,12 +75,17 @@ func (b *Baseline) Write(w io.Writer) error {
 	return yaml.NewEncoder(w, yaml.UseLiteralStyleIfMultiline(true)).Encode(b)
 }
 
-// Baseline returns the findings of the report as a baseline.
+// Baseline returns the findings of the report as a baseline. Where a breach was expected already,
+// the reason that was given for it is kept.
 func (r *Report) Baseline() *Baseline {
 	b := &Baseline{Target: r.Target, Findings: []ExpectedFinding{}}
 	for _, x := range r.Rules {
 		if x.Verdict == Fail || x.Verdict == Warn {
-			b.Findings = append(b.Findings, ExpectedFinding{Rule: x.ID, Version: x.Version, Verdict: x.Verdict, Reason: x.Reason})
+			reason := x.Reason
+			if x.Expected && x.ExpectedReason != "" {
+				reason = x.ExpectedReason
+			}
+			b.Findings = append(b.Findings, ExpectedFinding{Rule: x.ID, Version: x.Version, Verdict: x.Verdict, Reason: reason})
 		}
 	}
 	return b
@@ -88,4 +110,18 @@ func (b *Baseline) Compare(r *Report) Difference {
 		}
 	}
 	return d
+}
+
+// apply marks what the baseline expects of the report.
+func (b *Baseline) apply(r *Report) {
+	d := b.Compare(r)
+	r.Better, r.Counts.Expected = d.Better, 0
+	for _, x := range r.Rules {
+		i := slices.IndexFunc(b.Findings, func(f ExpectedFinding) bool { return f.Rule == x.ID && f.Version == x.Version })
+		if i < 0 || x.Verdict != Fail && x.Verdict != Warn || slices.Contains(d.Unexpected, x) {
+			continue
+		}
+		x.Expected, x.ExpectedReason = true, b.Findings[i].Reason
+		r.Counts.Expected++
+	}
 }

@@ -32,6 +32,7 @@ type Check struct {
 	Versions Versions
 	Needs    Capability    // absent on the target: not-applicable, not fail
 	Slow     time.Duration // how long the rule itself makes the check wait, at patience 1; such rules are about time
+	Races    int           // how often the check runs, because a breach shows only now and then; zero: once
 	Global   bool          // the filters escape the topic prefix (#, +/x): left out by NoGlobalFilters
 	Run      func(*T)
 }

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/mqlab/mqlab/broker"
@@ -26,9 +27,16 @@ import (
 
 // Config says what to check and how. The zero value checks the embedded broker completely.
 type Config struct {
+	Name     string      // what reports call the target; empty: its URL
 	Target   string      // URL of the server; "" is the embedded broker
 	WSTarget string      // WebSocket URL of the same server, for the rules about WebSocket
 	TLS      *tls.Config // for tls:// and wss:// targets
+
+	// Cmd, if set, is the command that starts the target: it is run before the checks, run again
+	// whenever the target dies, and ended afterwards. The words {port} and {ws_port} in it, in
+	// Target and in WSTarget stand for free loopback ports, {dir} for a temporary folder.
+	// An empty Target is then mqtt://127.0.0.1:{port}.
+	Cmd string
 
 	// Dial, if set, opens the connections instead of Target.
 	Dial func(context.Context) (net.Conn, error)
@@ -48,6 +56,9 @@ type Config struct {
 	Run      []string // globs on rule ids and check names; empty: everything
 	Checks   []*Check // nil: All
 
+	Baseline *Baseline // the findings that are expected of the target; may be nil
+
+	Repeat   int           // run every check so many times; zero: once, or as often as the check asks for
 	Parallel int           // checks at the same time; zero: 32
 	Timeout  time.Duration // how long something that must happen is waited for; zero: 5 s
 	Patience float64       // scales the waits that rules about time ask for; zero: 1
@@ -94,9 +105,19 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 	}
 	if c.Target != "" && c.Dial == nil {
-		if _, err := transport.Parse(c.Target); err != nil {
+		if _, err := transport.Parse(strings.ReplaceAll(c.Target, "{port}", "1883")); err != nil {
 			bad("Target", "%v", err)
 		}
+	}
+	if c.Cmd != "" {
+		if _, err := splitCommand(c.Cmd); err != nil {
+			bad("Cmd", "%v", err)
+		} else if c.Target == "" && c.Dial == nil && !strings.Contains(c.Cmd, "{port}") {
+			bad("Cmd", "the command does not say where it listens: write {port} in it, or name the target's URL")
+		}
+	}
+	if c.Repeat < 0 {
+		bad("Repeat", "%d is negative", c.Repeat)
 	}
 	if c.Parallel < 1 {
 		bad("Parallel", "%d checks at a time are too few: use 1 or more", c.Parallel)
@@ -120,9 +141,11 @@ func (c Config) Validate() error {
 func (c *Config) secrets() []string { return []string{c.Password, c.BadPassword, c.AuthPassword} }
 
 // open prepares the way to the target and starts the embedded broker where none is named.
-func (r *run) open() (func(), error) {
+func (r *run) open(ctx context.Context) (func(), error) {
 	nothing := func() {}
 	switch {
+	case r.cfg.Cmd != "":
+		return r.launch(ctx)
 	case r.cfg.Dial != nil:
 		r.dial = r.cfg.Dial
 		return nothing, nil

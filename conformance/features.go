@@ -92,6 +92,9 @@ func (r *run) probe(ctx context.Context, v Versions) (*Features, error) {
 	if r.cfg.AuthMethod != "" {
 		f.Capabilities |= CapAuthMethod
 	}
+	if r.server != nil {
+		f.Capabilities |= CapRestart
+	}
 	_ = c.Send(&codec.Disconnect{})
 	return f, nil
 }

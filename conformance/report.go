@@ -11,8 +11,10 @@ import (
 
 // Report is the outcome of a run. It marshals to the documented JSON; Format names its version.
 type Report struct {
-	Format      string        `json:"format"` // ReportFormat
+	Format      string        `json:"format"`         // ReportFormat
+	Name        string        `json:"name,omitempty"` // what the user calls the target
 	Target      string        `json:"target"`
+	Command     string        `json:"command,omitempty"` // that started it
 	WSTarget    string        `json:"ws_target,omitempty"`
 	Versions    Versions      `json:"mqtt"`
 	Started     time.Time     `json:"started"`
@@ -20,10 +22,13 @@ type Report struct {
 	Interrupted bool          `json:"interrupted,omitempty"`
 	Strict      bool          `json:"strict,omitempty"`
 
-	Counts   Counts         `json:"counts"` // of rules
-	Features []*Features    `json:"features"`
-	Rules    []*RuleResult  `json:"rules"`
-	Checks   []*CheckResult `json:"checks"`
+	Counts   Counts            `json:"counts"` // of rules
+	Scores   []Score           `json:"scores,omitempty"`
+	Better   []ExpectedFinding `json:"better,omitempty"` // expected to be broken, and kept: the list can be tightened
+	Deaths   []Death           `json:"deaths,omitempty"` // how often the target ended, where the suite started it
+	Features []*Features       `json:"features"`
+	Rules    []*RuleResult     `json:"rules"`
+	Checks   []*CheckResult    `json:"checks"`
 }
 
 // Counts is the number of rules for each verdict.
@@ -35,6 +40,7 @@ type Counts struct {
 	Inconclusive  int `json:"inconclusive"`
 	NotApplicable int `json:"not_applicable"`
 	Error         int `json:"error"`
+	Expected      int `json:"expected,omitempty"` // of the warnings and breaches, those that a baseline lists
 }
 
 // RuleResult is the verdict on one rule over all its checks.
@@ -45,8 +51,12 @@ type RuleResult struct {
 	Level   rules.Level `json:"level"`
 	Verdict Verdict     `json:"verdict"`
 	Reason  string      `json:"reason,omitempty"` // the first breach, or why nothing was judged
+	Axis    Axis        `json:"axis,omitempty"`
 	Judged  int         `json:"judged"`           // expectations, passive ones included
 	Checks  []string    `json:"checks,omitempty"` // names of the checks that judged it or could have
+
+	Expected       bool   `json:"expected,omitempty"`        // a baseline lists the breach
+	ExpectedReason string `json:"expected_reason,omitempty"` // what the baseline says of it
 }
 
 // CheckResult is the outcome of one check under one version.
@@ -54,6 +64,7 @@ type CheckResult struct {
 	Name       string        `json:"name"`
 	Version    Versions      `json:"mqtt"`
 	Rules      []string      `json:"rules"`
+	Axis       Axis          `json:"axis,omitempty"`
 	Verdict    Verdict       `json:"verdict"`
 	Reason     string        `json:"reason,omitempty"`
 	Attempts   int           `json:"attempts,omitempty"`
@@ -69,10 +80,19 @@ type CheckResult struct {
 	crossing bool           // every breach depends on one connection's act being visible on another
 }
 
-// OK reports whether the target does what the rules ask: no breach, and under Strict no warning.
+// OK reports whether the target does what the rules ask: no breach, and under Strict no warning,
+// other than those that are expected.
 func (r *Report) OK() bool {
 	c := r.Counts
-	return c.Fail == 0 && c.BrokerDied == 0 && c.Error == 0 && (!r.Strict || c.Warn == 0)
+	for _, x := range r.Rules {
+		switch {
+		case x.Expected && x.Verdict == Fail:
+			c.Fail--
+		case x.Expected && x.Verdict == Warn:
+			c.Warn--
+		}
+	}
+	return c.Fail == 0 && c.BrokerDied == 0 && c.Error == 0 && len(r.Deaths) == 0 && (!r.Strict || c.Warn == 0)
 }
 
 // Check returns the result of the named check under the version, or nil.
@@ -96,7 +116,7 @@ func (r *Report) Rule(id string, v Versions) *RuleResult {
 // report gathers the verdict on every rule that the selected checks judge.
 func (r *run) report(ctx context.Context, started time.Time, checks []*CheckResult) *Report {
 	rep := &Report{
-		Format: ReportFormat, Target: r.describeTarget(), WSTarget: r.describeWSTarget(), Versions: r.cfg.Versions,
+		Format: ReportFormat, Name: r.cfg.Name, Command: r.describeCommand(), Target: r.describeTarget(), WSTarget: r.describeWSTarget(), Versions: r.cfg.Versions,
 		Started: started.UTC(), Elapsed: time.Since(started), Interrupted: ctx.Err() != nil, Strict: r.cfg.Strict,
 		Checks: checks,
 	}
@@ -114,6 +134,13 @@ func (r *run) report(ctx context.Context, started time.Time, checks []*CheckResu
 		if c.Verdict == Errored && !slices.ContainsFunc(rep.Rules, func(x *RuleResult) bool { return x.Verdict == Errored && slices.Contains(x.Checks, c.Name) }) {
 			rep.Counts.Error++
 		}
+	}
+	rep.Scores = score(rep.Rules)
+	if r.server != nil {
+		rep.Deaths = r.server.obituaries()
+	}
+	if r.cfg.Baseline != nil {
+		r.cfg.Baseline.apply(rep)
 	}
 	slices.SortFunc(rep.Checks, func(a, b *CheckResult) int {
 		if a.Version != b.Version {
@@ -164,6 +191,7 @@ func (r *run) judge(rule rules.Rule, checks []*CheckResult) *RuleResult {
 	if res.Judged == 0 {
 		res.Verdict, res.Reason = unjudged, why
 	}
+	res.Axis = axisOf(checks, res.Checks, rule.Version)
 	return res
 }
 

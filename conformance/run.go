@@ -10,7 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sort"
-	"sync"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,8 +40,9 @@ type run struct {
 	features map[Versions]*Features
 	jobs     []job
 	numbers  map[jobKey]int
+	server   *server // not nil where the suite starts the target
 
-	died atomic.Pointer[string] // the check during which the target died
+	died atomic.Pointer[string] // why no further check can run: the target died
 }
 
 type job struct {
@@ -64,7 +65,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	r := &run{cfg: cfg, id: runID(), features: map[Versions]*Features{}, numbers: map[jobKey]int{}}
-	stopTarget, err := r.open()
+	stopTarget, err := r.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func (c *Config) wants(ck *Check, v Versions) bool {
 func (r *run) plan() {
 	for _, s := range r.cfg.Select() {
 		r.jobs = append(r.jobs, job{s.Check, s.Version})
-		for attempt := range 2 {
+		for attempt := range 2 * r.repetitions(s.Check) {
 			r.numbers[jobKey{s.Check.Name, s.Version, attempt}] = len(r.numbers) + 1 // 0 is the probe's
 		}
 	}
@@ -140,59 +141,70 @@ func (r *run) checkNumber(c *Check, v Versions, attempt int) int {
 	return r.numbers[jobKey{c.Name, v, attempt}]
 }
 
-// execute runs the jobs on a bounded number of goroutines.
-func (r *run) execute(ctx context.Context) []*CheckResult {
-	results := make([]*CheckResult, len(r.jobs))
-	next := make(chan int)
-	var wg sync.WaitGroup
-	var mu sync.Mutex // guards done and serialises events
-	done := 0
-	emit := func(e Event) {
-		if r.cfg.Events == nil {
-			return
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if e.Done != nil {
-			done++
-		}
-		e.Number, e.Total = done, len(r.jobs)
-		r.cfg.Events(e)
-	}
-	for range min(r.cfg.Parallel, len(r.jobs)) {
-		wg.Go(func() {
-			for i := range next {
-				j := r.jobs[i]
-				emit(Event{Check: j.check.Name, Version: j.version})
-				results[i] = r.runCheck(ctx, j)
-				emit(Event{Check: j.check.Name, Version: j.version, Done: results[i]})
-			}
-		})
-	}
-feed:
-	for i := range r.jobs {
-		select {
-		case next <- i:
-		case <-ctx.Done():
-			break feed
-		}
-	}
-	close(next)
-	wg.Wait()
-	return slices.DeleteFunc(results, func(c *CheckResult) bool { return c == nil })
-}
-
-// runCheck runs one check, and once more with settle pauses where its only breaches depend on
-// one connection's act being visible on another: those are believed when they happen twice.
+// runCheck runs one check as often as it takes to believe what it says.
 func (r *run) runCheck(ctx context.Context, j job) *CheckResult {
 	if res := r.skip(j); res != nil {
 		return res
 	}
 	started := time.Now()
-	res := r.attempt(ctx, j, 0)
+	res := r.repeat(ctx, j)
+	res.Elapsed = max(time.Since(started), 1)
+	return res
+}
+
+// repetitions is how often a check runs.
+func (r *run) repetitions(c *Check) int { return max(1, c.Races, r.cfg.Repeat) }
+
+// repeat runs the check as often as it takes to see a race, and reports the worst outcome with
+// the breaches of all.
+func (r *run) repeat(ctx context.Context, j job) *CheckResult {
+	n := r.repetitions(j.check)
+	worst := r.settled(ctx, j, 0)
+	if n == 1 {
+		return worst
+	}
+	failed, ran := 0, 0
+	if worst.Verdict >= Warn {
+		failed = 1
+	}
+	for ran = 1; ran < n && ctx.Err() == nil && worst.Verdict != Errored && worst.Verdict != BrokerDied; ran++ {
+		res := r.settled(ctx, j, ran)
+		if res.Verdict >= Warn {
+			failed++
+		}
+		if res.Verdict > worst.Verdict {
+			res, worst = worst, res
+		}
+		worst.merge(res)
+	}
+	worst.Attempts, worst.Failed = ran, failed
+	if failed > 0 {
+		worst.Reason = fmt.Sprintf("%d of %d attempts failed: %s", failed, ran, worst.Reason)
+	}
+	return worst
+}
+
+// merge takes over what another attempt saw: its breaches of rules that are not broken here, and
+// what the passive judge counted.
+func (c *CheckResult) merge(o *CheckResult) {
+	own := c.Findings
+	for _, f := range o.Findings {
+		if !f.OK && f.Grade != GradeNote && !slices.ContainsFunc(own, func(g Finding) bool { return !g.OK && g.Rule == f.Rule && g.Grade <= f.Grade }) {
+			c.Findings = append(c.Findings, f)
+		}
+	}
+	for id, n := range o.seen {
+		c.seen[id] += n
+	}
+}
+
+// settled runs one attempt, and another with settle pauses where its only breaches depend on
+// one connection's act being visible on another.
+func (r *run) settled(ctx context.Context, j job, repetition int) *CheckResult {
+	res := r.attempt(ctx, j, 2*repetition)
 	if res.crossing && ctx.Err() == nil {
 		first := res
-		res = r.attempt(ctx, j, 1)
+		res = r.attempt(ctx, j, 2*repetition+1)
 		res.Attempts, res.Failed = 2, 1
 		if res.Verdict >= Warn {
 			res.Failed = 2
@@ -200,7 +212,6 @@ func (r *run) runCheck(ctx context.Context, j job) *CheckResult {
 			res.Reason = "a first attempt without settle pauses failed: " + first.Reason
 		}
 	}
-	res.Elapsed = time.Since(started)
 	return res
 }
 
@@ -222,7 +233,7 @@ func (r *run) gone(ctx context.Context) bool {
 
 // skip returns the verdict of a check that cannot run on this target.
 func (r *run) skip(j job) *CheckResult {
-	res := &CheckResult{Name: j.check.Name, Version: j.version, Rules: j.check.RulesFor(j.version), Verdict: NotApplicable}
+	res := &CheckResult{Name: j.check.Name, Version: j.version, Rules: j.check.RulesFor(j.version), Axis: j.check.AxisFor(j.version), Verdict: NotApplicable}
 	f := r.features[j.version]
 	if !f.Served {
 		res.Reason = f.Evidence
@@ -233,7 +244,7 @@ func (r *run) skip(j job) *CheckResult {
 		return res
 	}
 	if during := r.died.Load(); during != nil {
-		res.Verdict, res.Reason = Inconclusive, "the target died earlier, during "+*during
+		res.Verdict, res.Reason = Inconclusive, "the target died earlier: "+*during
 		return res
 	}
 	return nil
@@ -273,7 +284,7 @@ func (t *T) call() (ended *stop) {
 // result sums up the findings of one attempt.
 func (t *T) result(ended *stop) *CheckResult {
 	res := &CheckResult{
-		Name: t.check.Name, Version: t.version, Rules: t.check.RulesFor(t.version), Attempts: 1,
+		Name: t.check.Name, Version: t.version, Rules: t.check.RulesFor(t.version), Axis: t.check.AxisFor(t.version), Attempts: 1,
 		Findings: t.findings,
 	}
 	active := len(t.findings)
@@ -299,7 +310,7 @@ func (t *T) result(ended *stop) *CheckResult {
 	case ended == nil && active == 0:
 		res.Verdict, res.Reason = Errored, "the check judged nothing"
 	}
-	if res.Verdict >= Warn || t.run.cfg.Transcripts {
+	if res.Verdict >= Warn || t.run.cfg.Transcripts || t.run.server != nil && t.run.server.dead() {
 		res.Transcript = t.transcript.Entries()
 	}
 	return res
@@ -373,4 +384,15 @@ func (r *run) describeWSTarget() string {
 		return ""
 	}
 	return transport.Redact(r.cfg.WSTarget)
+}
+
+// describeCommand is the command that starts the target, without the secrets that are known.
+func (r *run) describeCommand() string {
+	cmd := r.cfg.Cmd
+	for _, secret := range r.cfg.secrets() {
+		if secret != "" {
+			cmd = strings.ReplaceAll(cmd, secret, strings.Repeat("*", len(secret)))
+		}
+	}
+	return cmd
 }

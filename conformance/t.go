@@ -24,7 +24,7 @@ type T struct {
 	run     *run
 	check   *Check
 	version Versions
-	attempt int // 0, and 1 when the check is repeated with settle pauses
+	attempt int // even, and odd when the attempt before is repeated with settle pauses
 
 	ctx        context.Context
 	transcript *peer.Transcript
@@ -116,7 +116,7 @@ func (t *T) Wait(d time.Duration) {
 // settle pauses when the check is being repeated, so that a target that needs a moment to make
 // one connection's act visible on another gets it.
 func (t *T) settle() {
-	if t.attempt > 0 {
+	if t.attempt%2 == 1 {
 		t.Wait(t.Patience(500 * time.Millisecond))
 	}
 }
@@ -160,8 +160,16 @@ func (t *T) Encode(p codec.Packet) []byte {
 func (t *T) Open() *Conn {
 	nc, err := t.run.dial(t.ctx)
 	if err != nil {
+		if s := t.run.server; s != nil && s.dead() {
+			panic(stop{Inconclusive, "the target died while the check ran"})
+		}
 		if t.run.gone(t.ctx) {
-			t.run.died.CompareAndSwap(nil, &t.check.Name)
+			if s := t.run.server; s != nil {
+				s.stuck(err)
+			} else {
+				during := "it accepts no connection since " + t.check.Name
+				t.run.died.CompareAndSwap(nil, &during)
+			}
 			panic(stop{BrokerDied, "the target accepts no connection any more: " + err.Error()})
 		}
 		panic(stop{Inconclusive, "cannot connect: " + err.Error()})

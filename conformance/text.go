@@ -30,15 +30,24 @@ var words = map[Verdict]string{
 // rule, what was expected and what came, then the counts.
 func (r *Report) WriteText(w io.Writer, u *ui.UI, opt TextOptions) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", u.Heading(fmt.Sprintf("MQTT %s conformance of %s", r.Versions, r.Target)))
+	fmt.Fprintf(&b, "%s\n\n", u.Heading(fmt.Sprintf("MQTT %s conformance of %s", r.Versions, r.Label())))
 	b.WriteString(r.matrix(u, opt.Width))
-	for _, v := range []Verdict{Errored, BrokerDied, Fail, Warn} {
-		for _, rule := range r.Rules {
-			if rule.Verdict == v {
-				r.writeBreach(&b, u, rule, opt)
+	b.WriteString(r.scoreTable(u, opt.Width))
+	for _, expected := range []bool{true, false} {
+		for _, v := range []Verdict{Errored, BrokerDied, Fail, Warn} {
+			for _, rule := range r.Rules {
+				switch {
+				case rule.Verdict != v || rule.Expected != expected:
+				case expected:
+					r.writeExpected(&b, u, rule, opt)
+				default:
+					r.writeBreach(&b, u, rule, opt)
+				}
 			}
 		}
 	}
+	r.writeBetter(&b, u, opt.Width)
+	r.writeDeaths(&b, u, opt.Width)
 	if opt.Verbose {
 		r.writeOthers(&b, u, opt)
 	}
@@ -60,6 +69,12 @@ func (r *Report) Summary() string {
 		if extra.n > 0 {
 			s += fmt.Sprintf(", %d %s", extra.n, extra.what)
 		}
+	}
+	if c.Expected > 0 {
+		s += fmt.Sprintf("; %d of the breaches and warnings are expected", c.Expected)
+	}
+	if len(r.Deaths) > 0 {
+		s += fmt.Sprintf("; the target died %d times", len(r.Deaths))
 	}
 	if r.Interrupted {
 		s += "; interrupted"
