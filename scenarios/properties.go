@@ -1,0 +1,203 @@
+package scenarios
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/mqlab/mqlab/codec"
+)
+
+// Properties are the properties of MQTT 5.0 by name. What is sent stands on the wire in the
+// order of this list.
+type Properties struct {
+	PayloadFormat          *uint32  `yaml:"payload_format_indicator,omitempty" doc:"publish, will"`
+	MessageExpiry          *uint32  `yaml:"message_expiry_interval,omitempty" doc:"publish, will: seconds"`
+	ContentType            *string  `yaml:"content_type,omitempty" doc:"publish, will"`
+	ResponseTopic          *string  `yaml:"response_topic,omitempty" doc:"publish, will"`
+	CorrelationData        *Bytes   `yaml:"correlation_data,omitempty" doc:"publish, will"`
+	SubscriptionID         []uint32 `yaml:"subscription_identifier,omitempty" doc:"publish, subscribe: a list"`
+	SessionExpiry          *uint32  `yaml:"session_expiry_interval,omitempty" doc:"connect, connack, disconnect: seconds"`
+	AssignedClientID       *string  `yaml:"assigned_client_identifier,omitempty" doc:"connack"`
+	ServerKeepAlive        *uint32  `yaml:"server_keep_alive,omitempty" doc:"connack: seconds"`
+	AuthMethod             *string  `yaml:"authentication_method,omitempty" doc:"connect, connack, auth"`
+	AuthData               *Bytes   `yaml:"authentication_data,omitempty" doc:"connect, connack, auth"`
+	RequestProblemInfo     *uint32  `yaml:"request_problem_information,omitempty" doc:"connect"`
+	WillDelay              *uint32  `yaml:"will_delay_interval,omitempty" doc:"will: seconds"`
+	RequestResponseInfo    *uint32  `yaml:"request_response_information,omitempty" doc:"connect"`
+	ResponseInfo           *string  `yaml:"response_information,omitempty" doc:"connack"`
+	ServerReference        *string  `yaml:"server_reference,omitempty" doc:"connack, disconnect"`
+	ReasonString           *string  `yaml:"reason_string,omitempty" doc:"answers and disconnect"`
+	ReceiveMaximum         *uint32  `yaml:"receive_maximum,omitempty" doc:"connect, connack"`
+	TopicAliasMaximum      *uint32  `yaml:"topic_alias_maximum,omitempty" doc:"connect, connack"`
+	TopicAlias             *uint32  `yaml:"topic_alias,omitempty" doc:"publish"`
+	MaximumQoS             *uint32  `yaml:"maximum_qos,omitempty" doc:"connack"`
+	RetainAvailable        *uint32  `yaml:"retain_available,omitempty" doc:"connack"`
+	UserProperty           []Pair   `yaml:"user_property,omitempty" doc:"any packet: a list of names with values"`
+	MaximumPacketSize      *uint32  `yaml:"maximum_packet_size,omitempty" doc:"connect, connack: bytes"`
+	WildcardAvailable      *uint32  `yaml:"wildcard_subscription_available,omitempty" doc:"connack"`
+	SubscriptionIDsAvail   *uint32  `yaml:"subscription_identifiers_available,omitempty" doc:"connack"`
+	SharedSubscriptionsAvl *uint32  `yaml:"shared_subscription_available,omitempty" doc:"connack"`
+}
+
+// Pair is a User Property.
+type Pair struct {
+	Name  string `yaml:"name" doc:"the name"`
+	Value string `yaml:"value" doc:"the value"`
+}
+
+// propertyIDs are the properties in the order of the fields of Properties.
+var propertyIDs = []codec.PropID{
+	codec.PropPayloadFormat, codec.PropMessageExpiry, codec.PropContentType, codec.PropResponseTopic, codec.PropCorrelationData,
+	codec.PropSubscriptionID, codec.PropSessionExpiry, codec.PropAssignedClientID, codec.PropServerKeepAlive, codec.PropAuthMethod,
+	codec.PropAuthData, codec.PropRequestProblemInfo, codec.PropWillDelay, codec.PropRequestResponseInfo, codec.PropResponseInfo,
+	codec.PropServerReference, codec.PropReasonString, codec.PropReceiveMaximum, codec.PropTopicAliasMaximum, codec.PropTopicAlias,
+	codec.PropMaximumQoS, codec.PropRetainAvailable, codec.PropUserProperty, codec.PropMaximumPacketSize, codec.PropWildcardAvailable,
+	codec.PropSubscriptionIDsAvail, codec.PropSharedSubscriptionsAvl,
+}
+
+// propertyName is the name of a property in a file: the standard's in lower case.
+func propertyName(id codec.PropID) string {
+	return strings.ReplaceAll(strings.ToLower(id.String()), " ", "_")
+}
+
+// fill sets the properties that are there.
+func (p *Properties) fill(dst *codec.Properties, v *values) error {
+	fields := reflect.ValueOf(p).Elem()
+	for i, id := range propertyIDs {
+		switch x := fields.Field(i).Interface().(type) {
+		case *uint32:
+			if x != nil {
+				dst.SetUint(id, *x)
+			}
+		case *string:
+			if x != nil {
+				dst.SetText(id, v.freshText(*x))
+			}
+		case *Bytes:
+			if x != nil {
+				b, err := x.bytes()
+				if err != nil {
+					return err
+				}
+				dst.SetBytes(id, v.fresh(b))
+			}
+		case []uint32:
+			for _, n := range x {
+				dst.SetUint(id, n)
+			}
+		case []Pair:
+			for _, u := range x {
+				dst.AddUser(v.freshText(u.Name), v.freshText(u.Value))
+			}
+		}
+	}
+	return nil
+}
+
+// propertiesOf returns the properties of a packet, nil where there are none.
+func propertiesOf(src *codec.Properties) *Properties {
+	if src.Empty() {
+		return nil
+	}
+	p := new(Properties)
+	fields := reflect.ValueOf(p).Elem()
+	for pr, ok := range src.All() {
+		i := slices.Index(propertyIDs, pr.ID)
+		if !ok || i < 0 {
+			break
+		}
+		f := fields.Field(i)
+		switch f.Interface().(type) {
+		case *uint32:
+			n := pr.Int
+			f.Set(reflect.ValueOf(&n))
+		case *string:
+			s := string(pr.Value)
+			f.Set(reflect.ValueOf(&s))
+		case *Bytes:
+			b := BytesOf(pr.Value)
+			f.Set(reflect.ValueOf(&b))
+		case []uint32:
+			p.SubscriptionID = append(p.SubscriptionID, pr.Int)
+		case []Pair:
+			p.UserProperty = append(p.UserProperty, Pair{strings.Clone(pr.Key), string(pr.Value)})
+		}
+	}
+	return p
+}
+
+// names lists the properties that are set.
+func (p *Properties) names() []string {
+	if p == nil {
+		return nil
+	}
+	var out []string
+	fields := reflect.ValueOf(p).Elem()
+	for i, id := range propertyIDs {
+		if !fields.Field(i).IsZero() {
+			out = append(out, propertyName(id))
+		}
+	}
+	return out
+}
+
+// Remove takes the property of that name away.
+func (p *Properties) Remove(name string) {
+	for i, id := range propertyIDs {
+		if p != nil && propertyName(id) == name {
+			reflect.ValueOf(p).Elem().Field(i).SetZero()
+		}
+	}
+}
+
+// Names lists the properties that are set, by their names in a file.
+func (p *Properties) Names() []string { return p.names() }
+
+// differs says which expected property a packet lacks or has otherwise, or which it has that
+// it must not have.
+func (p *Properties) differs(got *Properties, without []string, v *values) string {
+	for _, n := range got.names() {
+		if slices.Contains(without, n) || slices.Contains(without, "all") && !slices.Contains(p.names(), n) {
+			return "it has the property " + n
+		}
+	}
+	if p == nil {
+		return ""
+	}
+	if got == nil {
+		got = new(Properties)
+	}
+	want, have := reflect.ValueOf(p).Elem(), reflect.ValueOf(got).Elem()
+	for i, id := range propertyIDs {
+		if want.Field(i).IsZero() {
+			continue
+		}
+		if have.Field(i).IsZero() {
+			return "it lacks the property " + propertyName(id)
+		}
+		same := false
+		switch x := want.Field(i).Interface().(type) {
+		case *uint32:
+			same = *x == *have.Field(i).Interface().(*uint32)
+		case *string:
+			same = v.freshText(*x) == *have.Field(i).Interface().(*string)
+		case *Bytes:
+			a, _ := x.bytes()
+			b, _ := have.Field(i).Interface().(*Bytes).bytes()
+			same = string(v.fresh(a)) == string(b)
+		case []uint32:
+			a, b := slices.Sorted(slices.Values(x)), slices.Sorted(slices.Values(got.SubscriptionID))
+			same = slices.Equal(a, b)
+		case []Pair:
+			same = slices.EqualFunc(x, got.UserProperty, func(a, b Pair) bool {
+				return v.freshText(a.Name) == b.Name && v.freshText(a.Value) == b.Value
+			})
+		}
+		if !same {
+			return fmt.Sprintf("its property %s is %v", propertyName(id), reflect.Indirect(have.Field(i)).Interface())
+		}
+	}
+	return ""
+}
