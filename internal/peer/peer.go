@@ -72,6 +72,7 @@ func New(nc net.Conn, cfg Config) *Conn {
 		cfg.Remote = codec.Server
 	}
 	c := &Conn{cfg: cfg, nc: nc, autoAck: cfg.AutoAck, wake: make(chan struct{}), done: make(chan struct{})}
+	c.act(Act{Kind: ActOpen, Auto: cfg.AutoAck})
 	go c.read()
 	return c
 }
@@ -94,11 +95,12 @@ func (c *Conn) SetAutoAck(on bool) {
 	c.mu.Lock()
 	c.autoAck = on
 	c.mu.Unlock()
+	c.act(Act{Kind: ActAnswers, Auto: on})
 }
 
 // Note adds a remark to the transcript.
 func (c *Conn) Note(format string, args ...any) {
-	c.cfg.Transcript.add(c.cfg.Name, Noted, time.Now(), nil, fmt.Sprintf(format, args...))
+	c.cfg.Transcript.add(c.cfg.Name, Noted, time.Now(), nil, fmt.Sprintf(format, args...), false)
 }
 
 // Send encodes the packet and sends it.
@@ -107,19 +109,20 @@ func (c *Conn) Send(p codec.Packet) error {
 	if err != nil {
 		return err
 	}
-	return c.write(b, codec.Describe(p, c.cfg.Version))
+	return c.write(b, codec.Describe(p, c.cfg.Version), false)
 }
 
 // SendRaw sends bytes as they are, in one write.
 func (c *Conn) SendRaw(b []byte) error {
-	return c.write(b, describeRaw(b, c.cfg.Version))
+	return c.write(b, describeRaw(b, c.cfg.Version), false)
 }
 
-func (c *Conn) write(b []byte, text string) error {
+func (c *Conn) write(b []byte, text string, auto bool) error {
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
 	at := time.Now()
-	c.cfg.Transcript.add(c.cfg.Name, Sent, at, b, text)
+	c.cfg.Transcript.add(c.cfg.Name, Sent, at, b, text, auto)
+	c.act(Act{Kind: ActSend, Frame: b, Auto: auto})
 	if c.cfg.Observe != nil {
 		c.cfg.Observe(Sent, at, b)
 	}
@@ -156,6 +159,7 @@ func (c *Conn) Await(timeout time.Duration, match func(*Event) bool) (*Event, er
 			if match(e) {
 				c.inbox = append(c.inbox[:i], c.inbox[i+1:]...)
 				c.mu.Unlock()
+				c.act(Act{Kind: ActTake, Frame: e.Frame, Event: e})
 				return e, nil
 			}
 		}
@@ -167,6 +171,7 @@ func (c *Conn) Await(timeout time.Duration, match func(*Event) bool) (*Event, er
 		select {
 		case <-wake:
 		case <-timer.C:
+			c.act(Act{Kind: ActWait, For: timeout})
 			return nil, ErrTimeout
 		}
 	}
@@ -179,14 +184,18 @@ func (c *Conn) Disturbed(timeout time.Duration, match func(*Event) bool) bool {
 	defer timer.Stop()
 	for {
 		c.mu.Lock()
-		over, wake := c.ended != nil || slices.ContainsFunc(c.inbox, match), c.wake
+		found, ended, wake := slices.ContainsFunc(c.inbox, match), c.ended != nil, c.wake
 		c.mu.Unlock()
-		if over {
+		if ended && !found {
+			c.act(Act{Kind: ActEnd, Auto: true})
+		}
+		if found || ended {
 			return true
 		}
 		select {
 		case <-wake:
 		case <-timer.C:
+			c.act(Act{Kind: ActWait, For: timeout})
 			return false
 		}
 	}
@@ -201,11 +210,13 @@ func (c *Conn) AwaitClose(timeout time.Duration) (*Event, bool) {
 		ended, wake := c.ended, c.wake
 		c.mu.Unlock()
 		if ended != nil {
+			c.act(Act{Kind: ActEnd})
 			return ended, true
 		}
 		select {
 		case <-wake:
 		case <-timer.C:
+			c.act(Act{Kind: ActWait, For: timeout})
 			return nil, false
 		}
 	}
@@ -233,6 +244,11 @@ func (c *Conn) Closed() (*Event, bool) {
 
 // Close ends the connection and waits until nothing of it runs any more. It may be called again.
 func (c *Conn) Close() error {
+	c.act(Act{Kind: ActClose})
+	return c.close()
+}
+
+func (c *Conn) close() error {
 	err := c.nc.Close()
 	<-c.done
 	return err
@@ -244,7 +260,8 @@ func (c *Conn) Drop() {
 	if l, ok := c.nc.(interface{ SetLinger(sec int) error }); ok {
 		_ = l.SetLinger(0)
 	}
-	_ = c.Close()
+	c.act(Act{Kind: ActDrop})
+	_ = c.close()
 }
 
 // NetConn returns the connection underneath, for what has no counterpart here.
@@ -270,7 +287,8 @@ func (c *Conn) read() {
 		if errors.As(err, &faults) {
 			e.Faults = faults
 		}
-		c.cfg.Transcript.add(c.cfg.Name, Received, at, e.Frame, describe(e, d.Version))
+		c.cfg.Transcript.add(c.cfg.Name, Received, at, e.Frame, describe(e, d.Version), false)
+		c.act(Act{Kind: ActArrived, Frame: e.Frame, Event: e})
 		if c.cfg.Observe != nil {
 			c.cfg.Observe(Received, at, e.Frame)
 		}
@@ -302,7 +320,8 @@ func (c *Conn) end(at time.Time, rest []byte, err error) {
 	var fault *codec.Error
 	if errors.As(err, &fault) {
 		e := &Event{At: at, Frame: append([]byte(nil), rest...), Faults: []*codec.Error{fault}}
-		c.cfg.Transcript.add(c.cfg.Name, Received, at, e.Frame, describe(e, c.cfg.Version))
+		c.cfg.Transcript.add(c.cfg.Name, Received, at, e.Frame, describe(e, c.cfg.Version), false)
+		c.act(Act{Kind: ActArrived, Frame: e.Frame, Event: e})
 		c.mu.Lock()
 		c.inbox = append(c.inbox, e)
 		c.mu.Unlock()
@@ -316,7 +335,8 @@ func (c *Conn) end(at time.Time, rest []byte, err error) {
 	default:
 		text = "connection ended: " + err.Error()
 	}
-	c.cfg.Transcript.add(c.cfg.Name, Noted, at, nil, text)
+	c.cfg.Transcript.add(c.cfg.Name, Noted, at, nil, text, false)
+	c.act(Act{Kind: ActOver, Auto: errors.Is(err, io.EOF)})
 	if c.cfg.Observe != nil {
 		by := Noted
 		if errors.Is(err, io.EOF) {
@@ -347,15 +367,22 @@ func (c *Conn) answer(p codec.Packet) {
 	case *codec.Publish:
 		switch p.QoS {
 		case 1:
-			_ = c.Send(&codec.Puback{PacketID: p.PacketID})
+			c.reply(&codec.Puback{PacketID: p.PacketID})
 		case 2:
-			_ = c.Send(&codec.Pubrec{PacketID: p.PacketID})
+			c.reply(&codec.Pubrec{PacketID: p.PacketID})
 		}
 	case *codec.Pubrec:
 		if !p.Reason.Failed() {
-			_ = c.Send(&codec.Pubrel{PacketID: p.PacketID})
+			c.reply(&codec.Pubrel{PacketID: p.PacketID})
 		}
 	case *codec.Pubrel:
-		_ = c.Send(&codec.Pubcomp{PacketID: p.PacketID})
+		c.reply(&codec.Pubcomp{PacketID: p.PacketID})
+	}
+}
+
+// reply sends an automatic answer.
+func (c *Conn) reply(p codec.Packet) {
+	if b, err := p.AppendTo(nil, c.cfg.Version); err == nil {
+		_ = c.write(b, codec.Describe(p, c.cfg.Version), true)
 	}
 }

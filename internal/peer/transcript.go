@@ -25,6 +25,7 @@ type Entry struct {
 	Text  string        `json:"text"`            // the decoded packet, or what happened
 	Bytes []byte        `json:"bytes,omitempty"` // as they stood on the wire, at most maxBytes
 	Size  int           `json:"size,omitempty"`  // the number of bytes that went over the wire
+	Auto  bool          `json:"auto,omitempty"`  // an answer that AutoAck sent
 }
 
 const (
@@ -40,6 +41,8 @@ type Transcript struct {
 	mu      sync.Mutex // guards the fields below
 	entries []Entry
 	lost    int
+	acts    []Act
+	kept    int // bytes of the frames in acts
 	secrets [][]byte
 }
 
@@ -57,7 +60,7 @@ func NewTranscript(secrets ...string) *Transcript {
 
 // Note records a remark about a connection.
 func (t *Transcript) Note(conn, format string, args ...any) {
-	t.add(conn, Noted, time.Now(), nil, fmt.Sprintf(format, args...))
+	t.add(conn, Noted, time.Now(), nil, fmt.Sprintf(format, args...), false)
 }
 
 // Elapsed returns the time since the transcript began.
@@ -77,7 +80,7 @@ func (t *Transcript) Entries() []Entry {
 	return out
 }
 
-func (t *Transcript) add(conn string, dir Direction, at time.Time, b []byte, text string) {
+func (t *Transcript) add(conn string, dir Direction, at time.Time, b []byte, text string, auto bool) {
 	if t == nil {
 		return
 	}
@@ -87,7 +90,7 @@ func (t *Transcript) add(conn string, dir Direction, at time.Time, b []byte, tex
 		t.lost++
 		return
 	}
-	e := Entry{At: at.Sub(t.start), Conn: conn, Dir: dir, Size: len(b), Bytes: bytes.Clone(b[:min(len(b), maxBytes)]), Text: text}
+	e := Entry{At: at.Sub(t.start), Conn: conn, Dir: dir, Size: len(b), Bytes: bytes.Clone(b[:min(len(b), maxBytes)]), Text: text, Auto: auto}
 	for _, s := range t.secrets {
 		stars := bytes.Repeat([]byte{'*'}, len(s))
 		e.Bytes = bytes.ReplaceAll(e.Bytes, s, stars)
