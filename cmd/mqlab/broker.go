@@ -136,8 +136,8 @@ func passwdCommand(e *env) *cli.Command {
 		Usage: "write an account for a password file",
 		Description: describe(`Reads a password from the first line of standard input and writes the line that --password-file needs to
 			admit USER with it. The password itself is not kept, only its salted PBKDF2 hash.`,
-			"mqlab broker passwd alice < secret.txt",
-			"mqlab broker passwd --iterations 10000 bob < secret.txt"),
+			"mqlab broker passwd alice",
+			"mqlab broker passwd --iterations 10000 bob"),
 		ArgsUsage: "USER",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "iterations", Value: broker.DefaultIterations, Usage: "work factor of the hash; lower where thousands log in at once"},

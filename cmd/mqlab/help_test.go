@@ -111,7 +111,7 @@ func TestExamplesAreInScripts(t *testing.T) {
 		}
 		for line := range strings.Lines(string(text)) {
 			_, call, ok := strings.Cut(line, "mqlab ")
-			if !ok || !strings.HasPrefix(line, "exec ") && !strings.HasPrefix(line, "exits ") {
+			if !ok || !strings.HasPrefix(line, "exec ") && !strings.HasPrefix(line, "exits ") && !strings.HasPrefix(line, "serve ") {
 				continue
 			}
 			// Script variables and quoting in other arguments do not matter to the shape.
