@@ -12,7 +12,7 @@ var dupMutants = []Mutant{{
 	}),
 }, {
 	Name: "dup/set-at-qos0", Versions: both, Rule: "MQTT-3.3.1-2",
-	Falls: []string{"MQTT-3.3.1-3"},
+	Falls: []string{"MQTT-3.3.1-3", "MQTT-4.3.1-1"},
 	New: alterDown(func(_ *Link, raw *Packet, p *codec.Publish) {
 		if p.QoS == 0 {
 			raw.Raw[0] |= 8

@@ -102,6 +102,7 @@ func All() []*Mutant {
 		expiryMutants,
 		windowMutants,
 		qosMutants,
+		resendMutants,
 		orderingMutants,
 		ackMutants,
 		subscribeMutants,
