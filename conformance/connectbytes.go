@@ -90,7 +90,9 @@ func (b *connectBytes) emptyPayload() {
 // encode puts the fields behind a fixed header whose Remaining Length is right.
 func (b *connectBytes) encode() []byte {
 	body := bytes.Join([][]byte{
-		b.name, {b.level, b.flags}, b.keepAlive, b.props, b.clientID,
+		b.name,
+		{b.level, b.flags},
+		b.keepAlive, b.props, b.clientID,
 		b.willProps, b.willTopic, b.willPayload, b.username, b.password, b.surplus,
 	}, nil)
 	return connectFrame(b.first, body)

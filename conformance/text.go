@@ -125,8 +125,15 @@ func (r *Report) matrix(u *ui.UI, width int) string {
 		})
 	}
 	return u.Table(width, []ui.Column{
-		{Title: "MQTT"}, {Title: "Ch."}, {Title: "About", Flex: true}, {Title: "Pass", Right: true}, {Title: "Warn", Right: true},
-		{Title: "Fail", Right: true}, {Title: "Open", Right: true}, {Title: "N/A", Right: true}, {Title: "Verdict"},
+		{Title: "MQTT"},
+		{Title: "Ch."},
+		{Title: "About", Flex: true},
+		{Title: "Pass", Right: true},
+		{Title: "Warn", Right: true},
+		{Title: "Fail", Right: true},
+		{Title: "Open", Right: true},
+		{Title: "N/A", Right: true},
+		{Title: "Verdict"},
 	}, rows)
 }
 

@@ -205,14 +205,6 @@ func (p *prober) forget(id string) {
 	}
 }
 
-// because returns the evidence for what is missing, for reasons.
-func (f *Features) because() string {
-	if len(f.Shown) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(f.Shown, "; ") + ")"
-}
-
 // lacks ends the check as not applicable where the stage could not be set for want of a feature
 // that the target is known not to have.
 func (t *T) lacks(c Capability) {

@@ -264,7 +264,7 @@ func TestTrimKeepsEntries(t *testing.T) {
 			out = s.Step(pk(Pubrel, id), 0, out[:0])
 		}
 	}
-	out = s.Step(pk(Tick, 0), 0, out[:0])
+	s.Step(pk(Tick, 0), 0, out[:0])
 	if len(s.out.slots) >= 4096 || len(s.in.slots) >= 4096 {
 		t.Errorf("%d and %d slots for 5 entries", len(s.out.slots), len(s.in.slots))
 	}

@@ -13,7 +13,9 @@ func TestSnapshot(t *testing.T) {
 	s := &Session[int]{Config: Config{Durable: true}}
 	var out []Action[int]
 	for _, e := range []ev{
-		up(codec.V5), send(2, 1), send(2, 2), send(1, 3), {Kind: Request, H: 4}, stored(3), pk(Pubrec, 2), pk(Puback, 3),
+		up(codec.V5), send(2, 1), send(2, 2), send(1, 3),
+		{Kind: Request, H: 4},
+		stored(3), pk(Pubrec, 2), pk(Puback, 3),
 		{Kind: Send, QoS: 1, H: 5, Size: 70, Expires: 1000},
 		in(2, 40000, 9), held(2, 41000, 9), in(2, 42000, 9), stored(9), pk(Pubrel, 42000),
 	} {

@@ -110,7 +110,7 @@ func TestWSRequests(t *testing.T) {
 			if got := resp.Header.Get("Sec-WebSocket-Accept"); got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || resp.Header.Get("Sec-WebSocket-Protocol") != "mqtt" {
 				t.Errorf("%v", resp.Header)
 			}
-			f, err := ws.ReadFrame(br)
+			f, err := peerFrame(br)
 			if err != nil || string(f.Payload) != "early" {
 				t.Errorf("%q, %v", f.Payload, err)
 			}
