@@ -10,10 +10,10 @@ import (
 )
 
 // WriteJUnit writes the report as JUnit XML: a suite for each version and chapter, a case for each
-// rule. What could not be judged is skipped; a warning passes, unless the run was strict, and
-// shows in the case's output.
+// rule. What could not be judged is skipped, and so is a breach that a baseline expects; a warning
+// passes, unless the run was strict, and shows in the case's output.
 func (r *Report) WriteJUnit(w io.Writer) error {
-	doc := report.JUnit{Name: "MQTT conformance of " + r.Target, Started: r.Started, Elapsed: r.Elapsed}
+	doc := report.JUnit{Name: "MQTT conformance of " + r.Label(), Started: r.Started, Elapsed: r.Elapsed}
 	for _, s := range r.sections() {
 		suite := report.JUnitSuite{Name: "MQTT " + s.Version.String() + ": " + s.Name()}
 		class := "mqtt-" + dashes(s.Version.String()) + "." + dashes(s.Name())
@@ -50,6 +50,9 @@ func (r *Report) junitCase(x *RuleResult) report.JUnitCase {
 		c.Outcome = report.Skipped
 		c.Message = strings.TrimSuffix(x.Verdict.String()+": "+c.Message, ": ")
 		return c
+	case x.Expected:
+		c.Outcome = report.Skipped
+		c.Message = strings.TrimSuffix("expected "+x.Verdict.String()+": "+firstLine(x.ExpectedReason), ": ")
 	case x.Verdict == Errored:
 		c.Outcome = report.Errored
 	case r.breaks(x):
@@ -60,8 +63,8 @@ func (r *Report) junitCase(x *RuleResult) report.JUnitCase {
 	}
 	c.Detail = r.detail(x)
 	var out []string
-	if c.Outcome == report.Passed {
-		out = append(out, x.Verdict.String()+": "+c.Message, c.Detail)
+	if c.Outcome != report.Failed && c.Outcome != report.Errored {
+		out = append(out, x.Verdict.String()+": "+firstLine(x.Reason), c.Detail)
 	}
 	for _, k := range r.against(x) {
 		out = append(out, k.Name+":")
@@ -73,7 +76,7 @@ func (r *Report) junitCase(x *RuleResult) report.JUnitCase {
 
 // breaks reports whether the rule's verdict makes the run as a whole fail.
 func (r *Report) breaks(x *RuleResult) bool {
-	return x.Verdict >= Fail || x.Verdict == Warn && r.Strict
+	return !x.Expected && (x.Verdict >= Fail || x.Verdict == Warn && r.Strict)
 }
 
 // slowest is how long the longest check of the rule took: checks of one rule run side by side.

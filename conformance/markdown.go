@@ -18,9 +18,22 @@ const (
 // broken rule, folded, with its evidence.
 func (r *Report) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "## MQTT %s conformance of %s\n\n", report.MarkdownText(r.Versions.String()), report.MarkdownCode(r.Target))
-	fmt.Fprintf(&b, "**%s**: %s.\n\n", r.word(), report.MarkdownText(r.Summary()))
+	fmt.Fprintf(&b, "## MQTT %s conformance of %s\n\n", report.MarkdownText(r.Versions.String()), report.MarkdownCode(r.Label()))
+	fmt.Fprintf(&b, "**%s**: %s.\n\n", r.word(), r.Summary())
 	b.WriteString(r.markdownMatrix())
+	if len(r.Scores) > 0 {
+		var rows [][]string
+		for _, s := range r.Scores {
+			rows = append(rows, []string{report.MarkdownText(s.Version.String()), report.MarkdownText(string(s.Axis)), report.MarkdownText(s.String())})
+		}
+		b.WriteString("\n" + report.MarkdownTable([]string{"MQTT", "Axis", "Rules kept"}, nil, rows))
+	}
+	for _, d := range r.Deaths {
+		fmt.Fprintf(&b, "\n%s: %s\n", words[BrokerDied], report.MarkdownText(d.String()))
+	}
+	for _, x := range r.Better {
+		fmt.Fprintf(&b, "\nExpected to be broken, and kept: %s under MQTT %s. The list can be tightened.\n", report.MarkdownCode(x.Rule), report.MarkdownText(x.Version.String()))
+	}
 	full := 0
 	for _, group := range []struct {
 		title    string
@@ -81,6 +94,9 @@ func (r *Report) markdownMatrix() string {
 
 func (r *Report) markdownRule(b *strings.Builder, x *RuleResult, full bool) {
 	summary := fmt.Sprintf("<b>%s</b> %s (MQTT %s)", words[x.Verdict], report.MarkdownCode(x.ID), x.Version)
+	if x.Expected {
+		summary += " (expected)"
+	}
 	text := x.wording()
 	if text != "" {
 		summary += " " + report.MarkdownText(text)

@@ -175,6 +175,9 @@ func (r *Report) replay(x *RuleResult) string {
 // command begins every replay. Credentials are not part of a report; the environment has them.
 func (r *Report) command() string {
 	s := "mqlab conformance"
+	if r.Command != "" {
+		return s + " --cmd " + shellWord(r.Command) // it picks the addresses
+	}
 	if r.Target != "" && r.Target != embeddedTarget {
 		s += " --target " + shellWord(r.Target)
 	}

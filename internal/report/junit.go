@@ -74,13 +74,17 @@ type xmlCase struct {
 	Skipped *xmlOutcome `xml:"skipped"`
 	Failure *xmlOutcome `xml:"failure"`
 	Error   *xmlOutcome `xml:"error"`
-	Output  string      `xml:"system-out,omitempty"`
+	Output  *xmlText    `xml:"system-out"`
+}
+
+type xmlText struct {
+	Text string `xml:",cdata"`
 }
 
 type xmlOutcome struct {
 	Kind    string `xml:"type,attr,omitempty"`
 	Message string `xml:"message,attr"`
-	Detail  string `xml:",chardata"`
+	Detail  string `xml:",cdata"`
 }
 
 // Write writes the document. Characters that XML cannot hold come out as visible escapes.
@@ -89,7 +93,10 @@ func (j JUnit) Write(w io.Writer) error {
 	for _, s := range j.Suites {
 		suite := xmlSuite{Name: Visible(s.Name, false), Tests: len(s.Cases), Time: seconds(s.Elapsed), Timestamp: doc.Timestamp}
 		for _, c := range s.Cases {
-			x := xmlCase{Class: Visible(c.Class, false), Name: Visible(c.Name, false), Time: seconds(c.Elapsed), Output: Visible(c.Output, true)}
+			x := xmlCase{Class: Visible(c.Class, false), Name: Visible(c.Name, false), Time: seconds(c.Elapsed)}
+			if c.Output != "" {
+				x.Output = &xmlText{Visible(c.Output, true)}
+			}
 			o := &xmlOutcome{Kind: Visible(c.Kind, false), Message: Visible(c.Message, false), Detail: Visible(c.Detail, true)}
 			switch c.Outcome {
 			case Skipped:
