@@ -245,56 +245,71 @@ func fittingAck(name, rule string, needs Capability, typ codec.Type, id codec.Pr
 	}}
 }
 
-// ackForms are the three ways to say success.
-var ackForms = []struct {
-	what string
-	tail []byte // behind the Packet Identifier
-}{
-	{"Remaining Length 2", nil},
-	{"Remaining Length 3", []byte{0}},
-	{"Remaining Length 4", []byte{0, 0}},
-}
+// ackForms are what may follow the Packet Identifier to say success.
+var ackForms = [][]byte{nil, {0}, {0, 0}}
 
 func ackForm(first byte, id uint16, tail []byte) []byte {
 	return append([]byte{first, byte(2 + len(tail)), byte(id >> 8), byte(id)}, tail...)
 }
 
-// everyForm acknowledges messages in all three forms. With a Receive Maximum of 1 the next message
-// comes only when the acknowledgement of the one before was accepted.
+// everyForm acknowledges messages in all three forms.
 func everyForm(t *T) {
-	pub := t.Connect()
 	for _, qos := range t.levels(1) {
-		sub, topic := t.Connect(receiveMaximum(1)).Manual(), t.Topic(fmt.Sprintf("q%d", qos))
-		sub.Subscribe(qos, topic)
-		for i := range ackForms {
-			pub.Deliver(topic, qos, fmt.Sprint("message ", i))
-		}
-		pub.Deliver(topic, qos, fmt.Sprint("message ", len(ackForms)))
-		id := sub.first(topic, "message 0").PacketID
-		for i, f := range ackForms {
-			if qos == 1 {
-				sub.SendRaw(ackForm(0x40, id, f.tail)...)
-			} else {
-				sub.SendRaw(ackForm(0x50, id, f.tail)...)
-				t.Judge().Answer(sub, "PUBREL after PUBREC with "+f.what, acknowledges(codec.TypePubrel, id))
-				sub.SendRaw(ackForm(0x70, id, f.tail)...)
-			}
-			what := fmt.Sprintf("the next message after an acknowledgement with %s", f.what)
-			e := t.Judge().Answer(sub, what, withPayload(topic, fmt.Sprint("message ", i+1)))
-			id = e.Packet.(*codec.Publish).PacketID
+		// With a Receive Maximum of 1 the next message comes only when the acknowledgement of the one
+		// before was accepted: provided that the target goes on at all.
+		if t.acknowledgeIn(qos, [][]byte{nil, nil, nil}, nil) {
+			t.acknowledgeIn(qos, ackForms, t.Judge())
+		} else {
+			t.Note("the target does not fill a window of 1 again: at QoS %d PUBACK and PUBCOMP are not judged", qos)
 		}
 	}
 	if t.atMost(2) < 2 {
 		return
 	}
 	c := t.Connect().Manual()
-	for i, f := range ackForms {
+	for i, tail := range ackForms {
 		id := uint16(i + 1)
 		c.Send(&codec.Publish{Topic: t.Topic("up"), QoS: 2, PacketID: id})
 		t.accepts(c, id)
-		c.SendRaw(ackForm(0x62, id, f.tail)...)
-		t.Judge().Answer(c, "PUBCOMP after PUBREL with "+f.what, acknowledges(codec.TypePubcomp, id))
+		c.SendRaw(ackForm(0x62, id, tail)...)
+		t.Judge().Answer(c, fmt.Sprintf("PUBCOMP after PUBREL with Remaining Length %d", 2+len(tail)), acknowledges(codec.TypePubcomp, id))
 	}
+}
+
+// acknowledgeIn has messages delivered one at a time, acknowledges each in the next of the forms, and
+// reports whether all came. Without an expectation nothing is judged.
+func (t *T) acknowledgeIn(qos codec.QoS, forms [][]byte, x *Expectation) bool {
+	pub, sub := t.Connect(), t.Connect(receiveMaximum(1)).Manual()
+	topic := t.Topic(sub.Name())
+	sub.Subscribe(qos, topic)
+	for i := range len(forms) + 1 {
+		pub.Deliver(topic, qos, fmt.Sprint("message ", i))
+	}
+	wait := func(what string, match func(*peer.Event) bool) *peer.Event {
+		if x == nil {
+			return sub.Take(t.Timeout(), match)
+		}
+		return x.Answer(sub, what, match)
+	}
+	id := sub.first(topic, "message 0").PacketID
+	for _, tail := range forms {
+		behind := fmt.Sprintf("after an acknowledgement with Remaining Length %d", 2+len(tail))
+		if qos == 1 {
+			sub.SendRaw(ackForm(0x40, id, tail)...)
+		} else {
+			sub.SendRaw(ackForm(0x50, id, tail)...)
+			if wait("PUBREL "+behind, acknowledges(codec.TypePubrel, id)) == nil {
+				return false
+			}
+			sub.SendRaw(ackForm(0x70, id, tail)...)
+		}
+		e := wait("the next message "+behind, onTopic(topic))
+		if e == nil {
+			return false
+		}
+		id = e.Packet.(*codec.Publish).PacketID
+	}
+	return true
 }
 
 // secondReasonString repeats the Reason String in each kind of acknowledgement that the target

@@ -197,16 +197,29 @@ var qosChecks = []Check{{
 
 // acknowledges judges that the next acknowledgement has the type and the identifier, and returns
 // its Reason Code. A connection that ends may have a policy, and leaves the check undecided; no
-// acknowledgement on one that is served ends it.
+// acknowledgement on one that is served ends it. Where PUBCOMP is due, a PUBREC may be repeated
+// before it.
 func (x *Expectation) acknowledges(c *Conn, want codec.Type, id uint16) codec.ReasonCode {
 	what := fmt.Sprintf("%s with Packet Identifier %d", want, id)
-	e := x.Answered(c, what, isAck)
+	repeated := acknowledges(codec.TypePubrec, id)
+	e := x.Answered(c, what, func(e *peer.Event) bool {
+		return isAck(e) && (want != codec.TypePubcomp || !repeated(e))
+	})
 	typ, got, reason := ackOf(e)
 	if typ != want || got != id {
 		x.That(false, what, codec.Describe(e.Packet, x.t.Version()))
 		panic(stop{verdict: Pass}) // the recorded breach decides
 	}
 	return reason
+}
+
+// dropUnasked forgets acknowledgements that a target repeats on its own account when a session is
+// resumed, so that they are not taken for answers.
+func (c *Conn) dropUnasked(typ codec.Type, id uint16) {
+	c.Ping()
+	for range c.Pending(acknowledges(typ, id)) {
+		c.Take(c.t.Timeout(), acknowledges(typ, id))
+	}
 }
 
 // released judges the PUBCOMP that answers a PUBREL.
@@ -307,10 +320,12 @@ func repeatedAfterReconnect(t *T) {
 	c.Drop()
 
 	c = t.again(id)
+	c.dropUnasked(codec.TypePubrec, 5)
 	again.Dup = true
 	c.Send(again)
 	if reason := t.Judge().acknowledges(c, codec.TypePubrec, 5); reason.Failed() {
-		t.Judge().Thatf(false, "PUBREC with code 0x00 or 0x10", "0x%02X", uint8(reason))
+		// It is a PUBREC, though one that leaves the sender in the dark.
+		t.Judge().Warn().Thatf(false, "PUBREC with code 0x00 or 0x10", "0x%02X", uint8(reason))
 		return
 	}
 	c.Send(&codec.Pubrel{PacketID: 5})

@@ -212,11 +212,18 @@ var sessionChecks = []Check{{
 			}
 			c.Drop()
 
-			back := t.resume(id).Manual()
+			t.settle()
+			back := t.Open().Manual()
+			t.resumed(back, t.accepted(back, t.ConnectPacket(t.Persistent(id))))
 			if repeated {
 				p.Dup = true
+				back.dropUnasked(codec.TypePubrec, p.PacketID)
 				back.Send(p)
-				t.continues(back, codec.TypePubrec, p.PacketID)
+				e := t.Judge().Answer(back, "PUBREC for the repeated PUBLISH", acknowledges(codec.TypePubrec, p.PacketID))
+				if _, _, reason := ackOf(e); reason.Failed() {
+					// To refuse the identifier is to know it; whether that is right is not a matter of the state.
+					continue
+				}
 			}
 			back.Send(&codec.Pubrel{PacketID: p.PacketID})
 			t.continues(back, codec.TypePubcomp, p.PacketID)
@@ -332,8 +339,14 @@ func (t *T) accepted(c *Conn, p *codec.Connect) *codec.Connack {
 // Session Present 0 is judged as a breach of the given rule, or the check's first.
 func (t *T) resume(id string, rule ...string) *Conn {
 	c, ack := t.keep(id)
+	t.resumed(c, ack, rule...)
+	return c
+}
+
+// resumed judges the CONNACK to a client that comes back to its session.
+func (t *T) resumed(c *Conn, ack *codec.Connack, rule ...string) {
 	if ack.SessionPresent {
-		return c
+		return
 	}
 	if !t.V5() {
 		t.notKept(c)

@@ -1,6 +1,7 @@
 package mutant
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +94,16 @@ var qosMutants = []Mutant{{
 	Name: "qos/repeat-delivered-again", Versions: both, Rule: "MQTT-4.3.3-2", Rule5: "MQTT-4.3.3-10",
 	Falls: []string{"MQTT-4.1.0-1"}, Falls5: []string{"MQTT-3.1.2-23"},
 	New: repeatedPublish((*receiving).asNew),
+}, {
+	Name: "qos/repeat-refused", Versions: mqtt5, Rule: "MQTT-4.3.3-10", Warn: true,
+	New: repeatedPublish(func(_ *receiving, l *Link, raw *Packet, p *codec.Publish) {
+		raw.Drop()
+		l.PacketToClient(&codec.Pubrec{PacketID: p.PacketID, Reason: codec.PacketIDInUse})
+	}),
+}, {
+	Name: "qos/pubrec-repeated-on-resume", Versions: both,
+	Legal: "a receiver may repeat PUBREC for what was not released when the session is resumed",
+	New:   pubrecOnResume,
 }, {
 	Name: "qos/completed-id-taken-for-a-repeat", Versions: both, Rule: "MQTT-4.3.3-2", Rule5: "MQTT-4.3.3-12",
 	New: completedIDs(2, func(l *Link, raw *Packet, p *codec.Publish) {
@@ -240,6 +251,33 @@ func repeatedPublish(f func(r *receiving, l *Link, raw *Packet, p *codec.Publish
 				}
 			},
 		}
+	}
+}
+
+// pubrecOnResume sends the PUBRECs that no PUBREL has answered behind a CONNACK with Session Present 1.
+func pubrecOnResume() *Hooks {
+	open := map[string][]uint16{}
+	return &Hooks{
+		Up: func(l *Link, raw *Packet) {
+			if p, ok := raw.Packet.(*codec.Pubrel); ok {
+				open[clientID(l)] = slices.DeleteFunc(open[clientID(l)], func(id uint16) bool { return id == p.PacketID })
+			}
+		},
+		Down: func(l *Link, raw *Packet) {
+			switch p := raw.Packet.(type) {
+			case *codec.Pubrec:
+				if !p.Reason.Failed() {
+					open[clientID(l)] = append(open[clientID(l)], p.PacketID)
+				}
+			case *codec.Connack:
+				if !p.SessionPresent {
+					delete(open, clientID(l))
+				}
+				for _, id := range open[clientID(l)] {
+					raw.Raw = append(raw.Raw, encode(&codec.Pubrec{PacketID: id}, l.Version)...)
+				}
+			}
+		},
 	}
 }
 
