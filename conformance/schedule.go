@@ -38,6 +38,11 @@ func (r *run) execute(ctx context.Context) []*CheckResult {
 	for _, i := range alone {
 		s.runAll(ctx, []int{i}, 1)
 	}
+	for _, res := range s.results {
+		if res != nil && res.Verdict < Warn && !r.cfg.Transcripts {
+			res.Transcript = nil
+		}
+	}
 	return slices.DeleteFunc(s.results, func(c *CheckResult) bool { return c == nil })
 }
 
@@ -126,6 +131,14 @@ feed:
 	}
 	close(next)
 	workers.Wait()
+	if e != nil {
+		// A process that dies of the last packet may take a moment to be gone.
+		select {
+		case <-e.died:
+		case <-time.After(shortlyAgo):
+		case <-ctx.Done():
+		}
+	}
 	cancel()
 	watch.Wait()
 	if e == nil || ctx.Err() != nil {
