@@ -5,6 +5,7 @@ import (
 
 	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/conformance/rules"
+	"github.com/mqlab/mqlab/scenarios"
 )
 
 // Versions is the set of protocol versions that a check runs under.
@@ -35,6 +36,8 @@ type Check struct {
 	Races    int           // how often the check runs, because a breach shows only now and then; zero: once
 	Global   bool          // the filters escape the topic prefix (#, +/x): left out by NoGlobalFilters
 	Run      func(*T)
+
+	exchange *scenarios.Exchange // what Run runs, where the check is the user's own
 }
 
 // RulesFor returns the ids that the check judges under the version.

@@ -67,6 +67,7 @@ type Config struct {
 	Fast            bool // leave out rules about time
 	NoGlobalFilters bool // leave out checks whose filters escape the topic prefix
 	Transcripts     bool // keep the transcript of checks that pass as well
+	Evidence        bool // work out evidence of every breach, for Report.WriteEvidence
 	Ephemeral       bool // the target is thrown away afterwards: leave retained messages and sessions
 
 	ClientIDPrefix string // before every Client Identifier

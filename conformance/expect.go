@@ -52,6 +52,7 @@ func (x *Expectation) record(c *Conn, ok, crossing bool, expected, actual string
 	}
 	t := x.t
 	t.findings = append(t.findings, f)
+	t.transcript.Act(peer.Act{Kind: peer.ActJudge, Number: len(t.findings) - 1})
 	t.findings[len(t.findings)-1].At = t.elapsed()
 	if !ok {
 		t.transcript.Note(f.Conn, "%s %s: expected %s; got %s", x.grade, x.rule, expected, actual)

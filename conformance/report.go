@@ -48,6 +48,7 @@ type RuleResult struct {
 	ID      string      `json:"id"`
 	Version Versions    `json:"mqtt"`
 	Section string      `json:"section"`
+	Title   string      `json:"title,omitempty"` // of a rule of the user's own
 	Level   rules.Level `json:"level"`
 	Verdict Verdict     `json:"verdict"`
 	Reason  string      `json:"reason,omitempty"` // the first breach, or why nothing was judged
@@ -77,6 +78,8 @@ type CheckResult struct {
 	ClientBreaches []string `json:"client_breaches,omitempty"`
 
 	seen     map[string]int // how often the passive judge saw the server keep or break a rule
+	script   *T             // what ran, where evidence is asked for
+	evidence *evidence      // of a breach
 	crossing bool           // every breach depends on one connection's act being visible on another
 }
 
@@ -123,7 +126,7 @@ func (r *run) report(ctx context.Context, started time.Time, checks []*CheckResu
 	for _, v := range r.cfg.Versions.Split() {
 		rep.Features = append(rep.Features, r.features[v])
 	}
-	for _, rule := range rules.ByVersion(r.cfg.Versions) {
+	for _, rule := range append(rules.ByVersion(r.cfg.Versions), r.extraRules()...) {
 		if res := r.judge(rule, checks); res != nil {
 			rep.Rules = append(rep.Rules, res)
 			rep.Counts.add(res.Verdict)
@@ -154,6 +157,9 @@ func (r *run) report(ctx context.Context, started time.Time, checks []*CheckResu
 // judge returns the verdict on one rule, or nil where nothing of the run is about it.
 func (r *run) judge(rule rules.Rule, checks []*CheckResult) *RuleResult {
 	res := &RuleResult{ID: rule.ID, Version: rule.Version, Section: rule.Section, Level: rule.Level}
+	if rule.Section == extraSection {
+		res.Title = rule.Text
+	}
 	selected := len(r.cfg.Run) == 0 || slices.ContainsFunc(r.cfg.Run, func(g string) bool { return rules.Match(g, rule.ID) })
 	unjudged := NotApplicable
 	var why string

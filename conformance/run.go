@@ -76,6 +76,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	r.plan()
 	results := r.execute(ctx)
+	r.collectEvidence(ctx, results)
 	return r.report(ctx, started, results), nil
 }
 
@@ -257,13 +258,18 @@ func (r *run) attempt(ctx context.Context, j job, attempt int) *CheckResult {
 		retained:   map[string]bool{}, sessions: map[string]bool{},
 	}
 	ended := t.call()
+	t.transcript.Act(peer.Act{Kind: peer.ActClose}) // of no connection: the end of the script
 	for _, c := range t.conns {
 		_ = c.Close()
 	}
 	if !r.cfg.Ephemeral {
 		t.cleanUp()
 	}
-	return t.result(ended)
+	res := t.result(ended)
+	if r.cfg.Evidence {
+		res.script = t
+	}
+	return res
 }
 
 // call runs the check and returns how it ended early, if it did.
@@ -310,7 +316,7 @@ func (t *T) result(ended *stop) *CheckResult {
 	case ended == nil && active == 0:
 		res.Verdict, res.Reason = Errored, "the check judged nothing"
 	}
-	if res.Verdict >= Warn || t.run.cfg.Transcripts || t.run.server != nil && t.run.server.dead() {
+	if res.Verdict >= Warn || t.run.cfg.Transcripts || t.run.server != nil { // needed where the target turns out to have died
 		res.Transcript = t.transcript.Entries()
 	}
 	return res

@@ -30,6 +30,7 @@ type T struct {
 	transcript *peer.Transcript
 	findings   []Finding
 	conns      []*Conn
+	past       bool // something was written past a scripted connection
 	seq        int
 
 	book    *judge.Book // what the passive judge knows of this check's sessions
@@ -106,6 +107,7 @@ func (t *T) ClientID() string {
 
 // Wait pauses for d, which the rule itself must ask for.
 func (t *T) Wait(d time.Duration) {
+	t.transcript.Act(peer.Act{Kind: peer.ActWait, For: d})
 	select {
 	case <-time.After(d):
 	case <-t.ctx.Done():
@@ -182,6 +184,7 @@ func (t *T) Open() *Conn {
 // all or nothing.
 func (t *T) Adopt(nc net.Conn, writesPast bool) *Conn {
 	name := "c" + strconv.Itoa(len(t.conns)+1)
+	t.past = t.past || writesPast
 	cfg := peer.Config{Name: name, Version: t.Version(), Transcript: t.transcript, AutoAck: true}
 	if !writesPast {
 		cfg.Observe = t.watch(name)

@@ -146,7 +146,10 @@ func number(n int) string {
 
 // chapter returns the chapter of a rule id: "3.3" of MQTT-3.3.1-4 and of P-3.3.4-topic-alias-range.
 func chapter(id string) string {
-	_, rest, _ := strings.Cut(id, "-")
+	kind, rest, _ := strings.Cut(id, "-")
+	if kind != "MQTT" && kind != "P" {
+		return extraSection
+	}
 	parts := strings.SplitN(rest, ".", 3)
 	if len(parts) < 2 {
 		return rest
@@ -157,7 +160,8 @@ func chapter(id string) string {
 
 // chapterTitles name the chapters, which are the same in both versions but for 1.5.
 var chapterTitles = map[string]string{
-	"1.5": "Data representation", "2.1": "Fixed header", "2.2": "Fixed and variable header", "2.3": "Packet Identifier",
+	extraSection: "Rules of your own",
+	"1.5":        "Data representation", "2.1": "Fixed header", "2.2": "Fixed and variable header", "2.3": "Packet Identifier",
 	"3.1": "CONNECT", "3.2": "CONNACK", "3.3": "PUBLISH", "3.4": "PUBACK", "3.5": "PUBREC", "3.6": "PUBREL", "3.7": "PUBCOMP",
 	"3.8": "SUBSCRIBE", "3.9": "SUBACK", "3.10": "UNSUBSCRIBE", "3.11": "UNSUBACK", "3.12": "PINGREQ", "3.14": "DISCONNECT", "3.15": "AUTH",
 	"4.1": "Session state", "4.2": "Network connections", "4.3": "Quality of Service", "4.4": "Delivery retry", "4.5": "Message receipt",
@@ -169,6 +173,8 @@ func (r *Report) writeBreach(b *strings.Builder, u *ui.UI, res *RuleResult, opt 
 	fmt.Fprintf(b, "\n%s %s  %s\n", u.Verdict(words[res.Verdict]), u.Strong(res.ID), u.Dim(fmt.Sprintf("MQTT %s, section %s", res.Version, res.Section)))
 	if rule, ok := rules.Lookup(res.Version, res.ID); ok {
 		b.WriteString(ui.Wrap(rule.Text, opt.Width, 2) + "\n")
+	} else if res.Title != "" {
+		b.WriteString(ui.Wrap(res.Title, opt.Width, 2) + "\n")
 	}
 	for _, c := range r.Checks {
 		if c.Version != res.Version || !c.against(res.ID) {

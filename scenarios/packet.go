@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,7 @@ type Packet struct {
 	Filters    []Filter    `yaml:"filters,omitempty" doc:"subscribe, unsubscribe: the Topic Filters"`
 	Properties *Properties `yaml:"properties,omitempty" doc:"the properties of MQTT 5.0; in an expectation, others may be there too"`
 
+	With      []string `yaml:"with,omitempty" doc:"in an expectation: properties that must be there, whatever they say"`
 	Without   []string `yaml:"without,omitempty" doc:"in an expectation: properties that must not be there, by name; all: none but those named"`
 	Malformed bool     `yaml:"malformed,omitempty" doc:"in an expectation: a packet that breaks the standard's form; other expectations never take one"`
 	Hex       string   `yaml:"hex,omitempty" doc:"in an expectation: exactly these bytes"`
@@ -396,6 +398,9 @@ func (p *Packet) String() string {
 	for _, n := range p.Properties.names() {
 		b.WriteString(" +" + n)
 	}
+	for _, n := range p.With {
+		b.WriteString(" +" + n)
+	}
 	for _, n := range p.Without {
 		b.WriteString(" -" + n)
 	}
@@ -489,5 +494,10 @@ func (p *Packet) differs(got *Packet, q codec.Packet, v *values, version codec.V
 			return fmt.Sprintf("its reasons are %v", got.Reasons)
 		}
 	}
-	return p.Properties.differs(got.Properties, p.Without, v)
+	for _, n := range p.With {
+		if !slices.Contains(got.Properties.names(), n) {
+			return "it lacks the property " + n
+		}
+	}
+	return p.Properties.differs(got.Properties, p.Without, p.With, v)
 }

@@ -157,9 +157,9 @@ func (p *Properties) Names() []string { return p.names() }
 
 // differs says which expected property a packet lacks or has otherwise, or which it has that
 // it must not have.
-func (p *Properties) differs(got *Properties, without []string, v *values) string {
+func (p *Properties) differs(got *Properties, without, with []string, v *values) string {
 	for _, n := range got.names() {
-		if slices.Contains(without, n) || slices.Contains(without, "all") && !slices.Contains(p.names(), n) {
+		if slices.Contains(without, n) || slices.Contains(without, "all") && !slices.Contains(p.names(), n) && !slices.Contains(with, n) {
 			return "it has the property " + n
 		}
 	}

@@ -221,8 +221,8 @@ func (c *checker) packet(path string, p *Packet, version codec.Version, sent boo
 	c.fields(path, p)
 	before := len(c.errs)
 	c.forms(path, p, sent)
-	if sent && (p.Malformed || p.Hex != "" || p.Without != nil) {
-		c.bad(path, "malformed, hex and without are for expectations: send_hex sends any bytes")
+	if sent && (p.Malformed || p.Hex != "" || p.Without != nil || p.With != nil) {
+		c.bad(path, "malformed, hex, with and without are for expectations: send_hex sends any bytes")
 		return
 	}
 	if !sent || len(c.errs) > before {
@@ -326,9 +326,9 @@ func (c *checker) forms(path string, p *Packet, sent bool) {
 			c.bad(path+".hex", "%v", err)
 		}
 	}
-	for _, n := range p.Without {
+	for _, n := range append(slices.Clone(p.With), p.Without...) {
 		if n != "all" && !slices.ContainsFunc(propertyIDs, func(id codec.PropID) bool { return propertyName(id) == n }) {
-			c.bad(path+".without", "there is no property %q", n)
+			c.bad(path, "with and without: there is no property %q", n)
 		}
 	}
 }
