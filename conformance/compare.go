@@ -145,16 +145,16 @@ func (c *Comparison) Count(k Contrast) int {
 
 // Summary says the outcome in one line.
 func (c *Comparison) Summary() string {
-	return fmt.Sprintf("%d rules over %d targets: %d differ, %d are broken alike, %d were judged on some targets only, %d are alike",
+	return fmt.Sprintf("%d rules over %d targets: %d differ, %d are broken wherever they were judged, %d are kept but not judged everywhere, %d are alike",
 		len(c.Rules), len(c.Targets), c.Count(Differs), c.Count(Shared), c.Count(Partly), c.Count(Alike))
 }
 
 // WriteJSON writes the comparison as the documented JSON, indented.
 func (c *Comparison) WriteJSON(w io.Writer) error { return writeJSON(w, c) }
 
-// titles head the blocks of a comparison.
+// contrastTitles head the blocks of a comparison.
 var contrastTitles = map[Contrast]string{
-	Differs: "Different", Shared: "Broken alike", Partly: "Kept where judged", Alike: "Alike",
+	Differs: "Different", Shared: "Broken wherever judged", Partly: "Kept wherever judged", Alike: "Alike",
 }
 
 // word is what a cell shows: nothing where the report has no such rule.
@@ -243,7 +243,7 @@ func (c *Comparison) WriteMarkdown(w io.Writer) error {
 		switch {
 		case len(rows) == 0:
 		case k == Partly || k == Alike:
-			b.WriteString("\n" + report.MarkdownDetails(fmt.Sprintf("%s: %d rules", contrastTitles[k], len(rows)), report.MarkdownTable(titles, nil, rows)))
+			b.WriteString("\n" + report.MarkdownDetails(fmt.Sprintf("%s: %d %s", contrastTitles[k], len(rows), plural(len(rows), "rule", "rules")), report.MarkdownTable(titles, nil, rows)))
 		default:
 			fmt.Fprintf(&b, "\n### %s\n\n%s", contrastTitles[k], report.MarkdownTable(titles, nil, rows))
 		}

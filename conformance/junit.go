@@ -67,8 +67,10 @@ func (r *Report) junitCase(x *RuleResult) report.JUnitCase {
 		out = append(out, x.Verdict.String()+": "+firstLine(x.Reason), c.Detail)
 	}
 	for _, k := range r.against(x) {
-		out = append(out, k.Name+":")
-		out = append(out, lines(k.Transcript, 0)...)
+		if len(k.Transcript) > 0 {
+			out = append(out, k.Name+":")
+			out = append(out, lines(k.Transcript, 0)...)
+		}
 	}
 	c.Output = strings.Join(out, "\n")
 	return c

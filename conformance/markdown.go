@@ -119,7 +119,7 @@ func (r *Report) markdownRule(b *strings.Builder, x *RuleResult, full bool) {
 			body.WriteString("\n" + report.MarkdownBlock(strings.Join(lines(c.Transcript, markdownEntries), "\n")) + "\n")
 		}
 	}
-	body.WriteString("Run it again:\n\n" + report.MarkdownBlock(r.replay(x)))
+	body.WriteString("\nRun it again:\n\n" + report.MarkdownBlock(r.replay(x)))
 	b.WriteString(report.MarkdownDetails(summary, body.String()) + "\n")
 }
 
@@ -132,7 +132,7 @@ func (r *Report) markdownUnjudged(b *strings.Builder) {
 			}
 		}
 		if len(rows) > 0 {
-			summary := fmt.Sprintf("%s: %d rules", words[v], len(rows))
+			summary := fmt.Sprintf("%s: %d %s", words[v], len(rows), plural(len(rows), "rule", "rules"))
 			b.WriteString("\n" + report.MarkdownDetails(summary, report.MarkdownTable([]string{"MQTT", "Rule", "Why"}, nil, rows)))
 		}
 	}

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -32,6 +33,18 @@ func writeJSON(w io.Writer, v any) error {
 // ReadReport reads what WriteJSON has written. Nothing that the JSON holds is lost, and fields
 // that are not known are skipped.
 func ReadReport(in io.Reader) (*Report, error) {
+	list, err := ReadReports(in)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) != 1 {
+		return nil, fmt.Errorf("there are %d reports where one is wanted", len(list))
+	}
+	return list[0], nil
+}
+
+// ReadReports reads one report or a JSON list of several, as a run over several targets writes it.
+func ReadReports(in io.Reader) ([]*Report, error) {
 	text, err := io.ReadAll(io.LimitReader(in, maxReport+1))
 	if err != nil {
 		return nil, err
@@ -39,6 +52,30 @@ func ReadReport(in io.Reader) (*Report, error) {
 	if len(text) > maxReport {
 		return nil, fmt.Errorf("the report is larger than %d bytes", maxReport)
 	}
+	text = bytes.TrimSpace(text)
+	if len(text) == 0 || text[0] != '[' {
+		r, err := parseReport(text)
+		if err != nil {
+			return nil, err
+		}
+		return []*Report{r}, nil
+	}
+	var parts []json.RawMessage
+	if err := json.Unmarshal(text, &parts); err != nil {
+		return nil, fmt.Errorf("this is no report in JSON: %w", err)
+	}
+	var out []*Report
+	for i, p := range parts {
+		r, err := parseReport(p)
+		if err != nil {
+			return nil, fmt.Errorf("report %d of %d: %w", i+1, len(parts), err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func parseReport(text []byte) (*Report, error) {
 	var head struct {
 		Format string `json:"format"`
 	}

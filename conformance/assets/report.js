@@ -41,7 +41,7 @@
     if (!e.bytes) return null;
     const box = el("span.bytes", null, mqlab.hex(e.bytes, shortHex));
     if (e.size > shortHex) {
-      const kept = Math.min(e.size, Math.floor((e.bytes.length * 3) / 4));
+      const kept = Math.min(e.size, atob(e.bytes).length);
       box.append(
         " … ",
         el("button.small", { type: "button", click: () => box.replaceChildren(mqlab.hex(e.bytes, Infinity), e.size > kept ? " … " + (e.size - kept) + " bytes were not kept" : "") }, "all " + e.size + " bytes"),

@@ -136,10 +136,10 @@ Bail out! stopped
 
 func TestMarkdown(t *testing.T) {
 	for _, tt := range []struct{ name, got, want string }{
-		{"text", MarkdownText("a|b <x> `c` *d* it's 3.1.1"), `a\|b &lt;x&gt; \` + "`c\\` " + `\*d\* it's 3.1.1`},
-		{"no link", MarkdownText("https://x @me"), `https\://x \@me`},
-		{"line breaks", MarkdownText("a\nb"), `a\\x0ab`},
-		{"code", MarkdownCode("a|b`c<d>"), "<code>a&#124;b&#96;c&lt;d&gt;</code>"},
+		{"text", MarkdownText("a|b <x> `c` *d* it's 3.1.1"), "a&#124;b &#60;x&#62; &#96;c&#96; &#42;d&#42; it's 3.1.1"},
+		{"no link", MarkdownText("https://x @me"), "https&#58;//x &#64;me"},
+		{"line breaks", MarkdownText("a\nb"), `a&#92;x0ab`},
+		{"code", MarkdownCode("a|b`c<d>"), "<code>a&#124;b&#96;c&#60;d&#62;</code>"},
 		{"block", MarkdownBlock("a\n```\nb\n"), "````text\na\n```\nb\n````\n"},
 		{"table", MarkdownTable([]string{"a", "b"}, []bool{false, true}, [][]string{{"x", "1"}}), "| a | b |\n| --- | --: |\n| x | 1 |\n"},
 		{"details", MarkdownDetails("s", "b\n\n"), "<details>\n<summary>s</summary>\n\nb\n\n</details>\n"},

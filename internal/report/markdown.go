@@ -1,30 +1,33 @@
 package report
 
 import (
-	"html"
+	"fmt"
 	"strings"
 )
 
-// MarkdownText returns s so that Markdown, with HTML and tables in it, shows it as it is.
+// markdownSigns are the characters that Markdown reads as more than text. A dash or digit that would begin a
+// list is not among them: texts stand within lines.
+const markdownSigns = "\\`*_[]<>#|~$@&"
+
+// MarkdownText returns s so that it is shown as it is, in Markdown as well as in HTML that stands in
+// it: a summary, say, where backslashes would not escape anything.
 func MarkdownText(s string) string {
-	s = html.EscapeString(Visible(s, false))
 	var b strings.Builder
-	for _, r := range s {
-		if strings.ContainsRune("\\`*_{}[]<>()#+!|~$@:", r) {
-			b.WriteByte('\\')
+	s = Visible(s, false)
+	for i, r := range s {
+		switch {
+		case strings.ContainsRune(markdownSigns, r),
+			r == ':' && i+1 < len(s) && s[i+1] != ' ': // :smile: and https://
+			fmt.Fprintf(&b, "&#%d;", r)
+		default:
+			b.WriteRune(r)
 		}
-		b.WriteRune(r)
 	}
-	// html.EscapeString numbers quotes, and a "#" in such a number must not be escaped again.
-	return strings.NewReplacer(`&\#39;`, "'", `&\#34;`, `"`).Replace(b.String())
+	return b.String()
 }
 
-// MarkdownCode returns s as a span of code that may stand in a table.
-func MarkdownCode(s string) string {
-	// HTML rather than backticks: a span of backticks cannot hold a "|" in a table everywhere.
-	r := strings.NewReplacer("|", "&#124;", "`", "&#96;", "*", "&#42;", "_", "&#95;", "[", "&#91;", "\\", "&#92;", "~", "&#126;", "$", "&#36;", "@", "&#64;")
-	return "<code>" + r.Replace(html.EscapeString(Visible(s, false))) + "</code>"
-}
+// MarkdownCode returns s as a span of code. A span of backticks cannot hold every text, least of all in a table.
+func MarkdownCode(s string) string { return "<code>" + MarkdownText(s) + "</code>" }
 
 // MarkdownBlock returns text as a fenced block of code, behind a fence that the text does not hold.
 func MarkdownBlock(text string) string {
@@ -61,8 +64,8 @@ func MarkdownTable(titles []string, right []bool, rows [][]string) string {
 	return b.String()
 }
 
-// MarkdownDetails returns a block that is folded until it is asked for. The summary is HTML or
-// Markdown on one line, the body Markdown.
+// MarkdownDetails returns a block that is folded until it is asked for. The summary is one line of
+// HTML, made of MarkdownText and MarkdownCode; the body is Markdown.
 func MarkdownDetails(summary, body string) string {
 	return "<details>\n<summary>" + summary + "</summary>\n\n" + strings.TrimRight(body, "\n") + "\n\n</details>\n"
 }
