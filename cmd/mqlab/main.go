@@ -21,6 +21,7 @@ import (
 func commands(e *env) []*cli.Command {
 	return []*cli.Command{
 		conformanceCommand(e),
+		reportCommand(e),
 		brokerCommand(e),
 		rulesCommand(e),
 		helpCommand(e),
