@@ -108,7 +108,8 @@ var authChecks = []Check{{
 			t.Inconclusive("%s: the exchange did not begin", l.c.Name())
 		}
 		l.reply()
-		o := l.c.outcome()
+		l.answerMore(nil)
+		o := l.outcome()
 		t.Judge().That(!o.accepted() && o.ended, "the connection ends, without CONNACK or after a CONNACK that refuses", o.describe(t.Version()))
 		if o.ack == nil {
 			t.Judge().Silent(l.c, "DISCONNECT before CONNACK", ofType(codec.TypeDisconnect), func() {})
@@ -156,11 +157,13 @@ var authChecks = []Check{{
 			t.Inconclusive("%s: the exchange did not begin", l.c.Name())
 		}
 		l.reply()
-		t.Judge().Refuses(l.c, nil, reasons...)
-
+		if !l.refused(nil, reasons) {
+			return
+		}
+		garbage := []byte("no message of the method")
 		l = t.authenticated()
-		l.c.Send(authPacket(codec.ReAuthenticate, l.method, []byte("no message of the method")))
-		t.Judge().Refuses(l.c, nil, reasons...)
+		l.c.Send(authPacket(codec.ReAuthenticate, l.method, garbage))
+		l.refused(garbage, reasons)
 	},
 }, {
 	Name:     "auth/reauthentication",
@@ -366,6 +369,42 @@ func (l *login) proceed() *codec.Connack {
 	}
 	ack, _ := l.seen[len(l.seen)-1].Packet.(*codec.Connack)
 	return ack
+}
+
+// answerMore answers further questions of the target with the data, until it asks no more.
+func (l *login) answerMore(data []byte) {
+	for range mostSteps {
+		if a := l.next(); a == nil || a.Reason != codec.ContinueAuthentication {
+			return
+		}
+		l.c.Send(authPacket(codec.ContinueAuthentication, l.method, data))
+	}
+}
+
+// outcome is [Conn.outcome] for a login whose CONNACK may have been seen.
+func (l *login) outcome() connectOutcome {
+	for _, e := range l.seen {
+		if ack, ok := e.Packet.(*codec.Connack); ok {
+			o := connectOutcome{ack: ack, frame: e.Frame}
+			if !o.accepted() {
+				_, o.ended = l.c.AwaitClose(l.t.Timeout())
+			}
+			return o
+		}
+	}
+	return l.c.outcome()
+}
+
+// refused judges that a re-authentication with wrong data ends the connection, whatever the target
+// asks before that.
+func (l *login) refused(data []byte, reasons []codec.ReasonCode) bool {
+	l.answerMore(data)
+	if n := len(l.seen); n > 0 {
+		if a, ok := l.seen[n-1].Packet.(*codec.Auth); ok && a.Reason == codec.Success {
+			return l.t.Judge().That(false, "the connection ends after wrong data", codec.Describe(a, l.t.Version()))
+		}
+	}
+	return l.t.Judge().Refuses(l.c, nil, reasons...)
 }
 
 // authenticated returns a login that has succeeded. Another outcome makes the check inconclusive.

@@ -116,6 +116,9 @@ func judgeMutant(ctx context.Context, m *mutant.Mutant, v rules.Versions, timeou
 		}
 	}
 	cfg := conformance.Config{Dial: p.Dial, Versions: v, Checks: checks, Timeout: timeout, Ephemeral: true}
+	if len(m.Broker.AuthMethods) > 0 {
+		cfg.AuthMethod, cfg.AuthUsername, cfg.AuthPassword = broker.ScramName, mutant.ScramUser, mutant.ScramPassword
+	}
 	if m.WS != nil {
 		ws, err := mutant.ServeWS(p.Dial, m.WS)
 		if err != nil {

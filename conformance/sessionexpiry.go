@@ -88,8 +88,13 @@ var sessionExpiryChecks = []Check{{
 	Slow:     sessionExpiryWait,
 	Run: func(t *T) {
 		id := t.ClientID()
-		c := t.Open()
-		ack := t.accepted(c, t.ConnectPacket(t.Persistent(id), func(p *codec.Connect) {
+		c, ack := t.keep(t.ClientID())
+		if most := ack.Props.Uint(codec.PropSessionExpiry, 3600); most < 60 {
+			t.NotApplicable("the target keeps no session for more than %d s", most)
+		}
+		c.Disconnect()
+		c = t.Open()
+		ack = t.accepted(c, t.ConnectPacket(t.Persistent(id), func(p *codec.Connect) {
 			p.Props.SetUint(codec.PropSessionExpiry, uint32(sessionExpiry/time.Second))
 		}))
 		if ack.Props.Has(codec.PropSessionExpiry) {

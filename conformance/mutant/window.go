@@ -8,15 +8,13 @@ import (
 // replaceReceiveMaximum tells the broker another Receive Maximum than the client announced.
 func replaceReceiveMaximum(n uint32) func() *Hooks {
 	return func() *Hooks {
-		return &Hooks{Up: func(l *Link, raw *Packet) {
-			p, ok := raw.Packet.(*codec.Connect)
-			if ok && p == l.Connect && p.Props.Has(codec.PropReceiveMaximum) && p.Props.Uint(codec.PropReceiveMaximum, 0) > 0 {
-				changed := *p
-				changed.Props = p.Props.Clone()
-				changed.Props.SetUint(codec.PropReceiveMaximum, n)
-				raw.Encode(&changed, l.Version)
+		return &Hooks{Up: changeConnect(func(_ *Link, c *codec.Connect) bool {
+			if !c.Props.Has(codec.PropReceiveMaximum) {
+				return false
 			}
-		}}
+			c.Props.SetUint(codec.PropReceiveMaximum, n)
+			return true
+		})}
 	}
 }
 
@@ -58,7 +56,7 @@ const smallWindow = 3
 
 var windowMutants = []Mutant{{
 	Name: "window/receive-maximum-of-client-ignored", Versions: mqtt5, Rule: "MQTT-3.3.4-9",
-	Falls: []string{"MQTT-4.9.0-1", "MQTT-4.9.0-2", "MQTT-3.1.2-26"},
+	Falls: []string{"MQTT-4.9.0-1", "MQTT-4.9.0-2", "P-4.9-quota-replenish", "P-4.9-quota-per-connection"},
 	New:   replaceReceiveMaximum(100),
 }, {
 	Name: "window/full-delays-others", Versions: mqtt5, Rule: "MQTT-3.3.4-10",
@@ -91,8 +89,8 @@ var windowMutants = []Mutant{{
 	Broker: broker.Config{ReceiveMaximum: smallWindow},
 	New:    excess(smallWindow, acknowledge),
 }, {
-	Name: "window/excess-refused-by-code", Versions: mqtt5, Rule: "MQTT-3.3.4-7", Warn: true,
-	Falls:  []string{"P-3.3.4-receive-maximum-exceeded"},
+	Name: "window/excess-refused-by-code", Versions: mqtt5, Rule: "P-3.3.4-receive-maximum-exceeded", Warn: true,
+	Falls:  []string{"MQTT-3.3.4-7"},
 	Broker: broker.Config{ReceiveMaximum: smallWindow},
 	New: excess(smallWindow, func(l *Link, p *codec.Publish) {
 		l.PacketToClient(&codec.Pubrec{PacketID: p.PacketID, Reason: codec.QuotaExceeded})
