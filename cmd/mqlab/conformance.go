@@ -14,7 +14,7 @@ import (
 )
 
 func conformanceCommand(e *env) *cli.Command {
-	flags := append(targetFlags(),
+	flags := append(manyTargetFlags(),
 		&cli.StringFlag{Name: "ws-target", Usage: "the broker's WebSocket `URL`, for the rules about WebSocket"},
 		&cli.StringFlag{Name: "mqtt", Usage: "only these `VERSIONS`: 3.1.1, 5 or 3.1.1,5"},
 		&cli.StringSliceFlag{Name: "run", Usage: "only rules and checks whose id or name matches `GLOB`; may be repeated"},
@@ -31,79 +31,103 @@ func conformanceCommand(e *env) *cli.Command {
 		&cli.StringFlag{Name: "bad-password", EnvVars: []string{"MQLAB_BAD_PASSWORD"}, Usage: "a `PASSWORD` that the broker refuses"},
 		&cli.StringFlag{Name: "forbidden-topic", Usage: "a `TOPIC` that the broker does not let the user publish to"},
 		&cli.StringFlag{Name: "auth-method", Usage: "an enhanced authentication `METHOD` of the broker"},
+		&cli.StringFlag{Name: "baseline", Usage: "expect the findings listed in `FILE`: they are shown, and do not count"},
+		&cli.StringFlag{Name: "write-baseline", Usage: "write the findings to `FILE`, as a list for --baseline"},
+		&cli.IntFlag{Name: "repeat", Usage: "run every check `N` times: a breach may show only now and then"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show every check with its transcript"},
-		formatFlag("text", "json"), outputFlag(),
+		formatFlag(reportFormats...), outputFlag(),
 	)
+	flags = append(flags, fileFlags(reportFormats)...)
 	return &cli.Command{
 		Name:  "conformance",
 		Usage: "check a broker against every rule of MQTT 3.1.1 and 5.0",
 		Description: describe(`Provokes a broker rule by rule and says which rules it keeps, which it breaks and how. Without --target the
 			embedded broker is checked. A rule fails only where the standard leaves no way out: what a broker says it does not
-			support is not applicable, and what cannot be decided is inconclusive.`,
+			support is not applicable, and what cannot be decided is inconclusive. Several targets are tested in turn and compared.`,
 			"mqlab conformance --mqtt 3.1.1",
-			"mqlab conformance --target mqtt://127.0.0.1:1883 --run 'MQTT-3.3*'"),
-		Flags: flags,
+			"mqlab conformance --target mqtt://127.0.0.1:1883 --run 'MQTT-3.3*'",
+			"mqlab conformance --cmd 'mosquitto -p {port}' --baseline known.yaml"),
+		Flags:       flags,
+		Subcommands: []*cli.Command{featuresCommand(e)},
 		Action: func(c *cli.Context) error {
-			format, err := oneOf("format", c.String("format"), "text", "json")
-			if err != nil {
+			if _, err := oneOf("format", c.String("format"), reportFormats...); err != nil {
 				return err
 			}
-			cfg, err := conformanceConfig(c)
+			cfgs, err := e.conformanceConfigs(c)
 			if err != nil {
 				return err
 			}
 			if c.Bool("list") {
-				return e.writeResult(c.String("output"), func(out output) error { return listChecks(out, cfg) })
+				return e.writeResult(c.String("output"), func(out output) error { return listChecks(out, cfgs[0]) })
 			}
-			line := ui.NewLine(e.stderr, e.errTTY)
-			cfg.Events = func(ev conformance.Event) {
-				line.Set(ui.New(e.stderr, e.errTTY, e.getenv).Progress(max(e.width, 60), "checks", int64(ev.Number), int64(ev.Total), ev.Check))
-			}
-			rep, err := conformance.Run(e.ctx, cfg)
-			line.Clear()
-			if err != nil {
+			reports, err := e.runTargets(cfgs)
+			if err != nil && len(cfgs) == 1 {
 				return err
 			}
-			err = e.writeResult(c.String("output"), func(out output) error {
-				if format == "json" {
-					return writeJSON(out, rep)
-				}
-				return rep.WriteText(out, out.ui, conformance.TextOptions{Width: out.width, Verbose: c.Bool("verbose")})
-			})
-			if err == nil && !rep.OK() {
-				return exitWith(exitNo, nil)
+			if err = errors.Join(err, e.writeReports(c, reports)); err != nil {
+				return err
 			}
-			return err
+			return verdictOf(reports)
 		},
 	}
 }
 
-// conformanceConfig turns the flags into a configuration.
-func conformanceConfig(c *cli.Context) (conformance.Config, error) {
-	t, err := targetFrom(c)
+// conformanceConfig overrules the configuration by the flags: all of them, or those that were
+// given where the configuration comes from a file.
+func conformanceConfig(c *cli.Context, cfg *conformance.Config, url string) error {
+	file := c.String("target-file") != ""
+	t, err := targetAt(c, url)
 	if err != nil {
-		return conformance.Config{}, err
+		return err
 	}
-	cfg := conformance.Config{
-		Target: t.url, WSTarget: c.String("ws-target"), TLS: t.tls, Username: t.username, Password: t.password,
-		BadUsername: c.String("bad-username"), BadPassword: c.String("bad-password"),
-		ForbiddenTopic: c.String("forbidden-topic"), AuthMethod: c.String("auth-method"),
-		Parallel: c.Int("parallel"), Timeout: c.Duration("timeout"), Patience: c.Float64("patience"),
-		Strict: c.Bool("strict"), Fast: c.Bool("fast"), NoGlobalFilters: c.Bool("no-global-filters"), Transcripts: c.Bool("verbose"),
-		ClientIDPrefix: c.String("client-id-prefix"), TopicPrefix: c.String("topic-prefix"),
+	text := func(field *string, flag, value string) {
+		if !file || flag != "" && c.IsSet(flag) {
+			*field = value
+		}
 	}
+	text(&cfg.Target, "target", t.url)
+	text(&cfg.Username, "username", t.username)
+	if !file || t.password != "" {
+		cfg.Password = t.password
+	}
+	if t.tls != nil {
+		cfg.TLS = t.tls
+	}
+	for flag, field := range map[string]*string{
+		"ws-target": &cfg.WSTarget, "cmd": &cfg.Cmd, "bad-username": &cfg.BadUsername, "bad-password": &cfg.BadPassword,
+		"forbidden-topic": &cfg.ForbiddenTopic, "auth-method": &cfg.AuthMethod, "client-id-prefix": &cfg.ClientIDPrefix, "topic-prefix": &cfg.TopicPrefix,
+	} {
+		text(field, flag, c.String(flag))
+	}
+	if !file || c.IsSet("parallel") {
+		cfg.Parallel = c.Int("parallel")
+	}
+	if !file && c.Duration("timeout") != 0 || c.IsSet("timeout") {
+		cfg.Timeout = c.Duration("timeout")
+	}
+	if !file || c.IsSet("patience") {
+		cfg.Patience = c.Float64("patience")
+	}
+	cfg.Repeat, cfg.Strict, cfg.Transcripts = c.Int("repeat"), c.Bool("strict"), c.Bool("verbose")
+	cfg.Fast = cfg.Fast || c.Bool("fast")
+	cfg.NoGlobalFilters = cfg.NoGlobalFilters || c.Bool("no-global-filters")
 	for _, globs := range c.StringSlice("run") {
 		cfg.Run = append(cfg.Run, strings.Split(globs, ",")...)
 	}
 	if v := c.String("mqtt"); v != "" {
 		if cfg.Versions, err = rules.ParseVersions(v); err != nil {
-			return cfg, usagef("--mqtt: %w", err)
+			return usagef("--mqtt: %w", err)
+		}
+	}
+	if path := c.String("baseline"); path != "" {
+		if err := readBaseline(path, cfg); err != nil {
+			return err
 		}
 	}
 	if err := cfg.Validate(); err != nil {
-		return cfg, usagef("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return usagef("%s", oneSentence(err))
 	}
-	return cfg, nil
+	return nil
 }
 
 func listChecks(out output, cfg conformance.Config) error {

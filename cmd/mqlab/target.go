@@ -32,8 +32,11 @@ type target struct {
 	tls                *tls.Config // nil without a TLS flag
 }
 
-func targetFrom(c *cli.Context) (target, error) {
-	t := target{url: c.String("target"), username: c.String("username"), password: c.String("password")}
+func targetFrom(c *cli.Context) (target, error) { return targetAt(c, c.String("target")) }
+
+// targetAt is what the target flags say of the broker at the URL.
+func targetAt(c *cli.Context, url string) (target, error) {
+	t := target{url: url, username: c.String("username"), password: c.String("password")}
 	if file := c.String("password-file"); file != "" {
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -43,7 +46,7 @@ func targetFrom(c *cli.Context) (target, error) {
 		t.password = strings.TrimSuffix(t.password, "\r")
 	}
 	if t.url != "" {
-		u, err := transport.Parse(t.url)
+		u, err := transport.Parse(strings.NewReplacer("{port}", "1", "{ws_port}", "1").Replace(t.url))
 		if err != nil {
 			return t, usagef("--target: %w", err)
 		}
