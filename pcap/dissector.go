@@ -31,8 +31,10 @@ type conn struct {
 	end        bool // the end has been reported
 	closer     int8 // direction that began to close, plus 1
 	reset      bool
-	counted    bool // among the streams of MQTT
-	shut       bool // closed: it goes first when room is needed
+	closedIn   int   // frame of the first FIN or RST
+	closedAt   int64 // and its time
+	counted    bool  // among the streams of MQTT
+	shut       bool  // closed: it goes first when room is needed
 	prev, next *conn
 }
 
@@ -193,20 +195,21 @@ func addrPort(e endpoint) netip.AddrPort {
 func (c *conn) wanted() bool { return c.kind != kindOther }
 
 // closing notes who began to close the connection.
-func (c *conn) closing(dir int, reset bool) {
+func (c *conn) closing(dir int, s *segment, reset bool) {
 	if c.closer == 0 {
-		c.closer, c.reset = int8(dir)+1, reset
+		c.closer, c.closedAt, c.closedIn = int8(dir)+1, s.nanos, s.frame
 	}
+	c.reset = c.reset || reset
 }
 
 // closed tells that a connection has come to its end.
-func (d *Dissector) closed(c *conn, frame int, nanos int64) error {
+func (d *Dissector) closed(c *conn) error {
 	for dir := range c.tcp {
 		if err := d.flush(c, dir); err != nil {
 			return err
 		}
 	}
-	err := d.finish(c, frame, nanos)
+	err := d.finish(c)
 	if !c.shut {
 		c.shut = true
 		c.unlink()
@@ -217,7 +220,7 @@ func (d *Dissector) closed(c *conn, frame int, nanos int64) error {
 }
 
 // finish decides what is undecided, reports the end and lets go of what the connection holds.
-func (d *Dissector) finish(c *conn, frame int, nanos int64) error {
+func (d *Dissector) finish(c *conn) error {
 	if c.undecided() {
 		if err := d.detect(c, true); err != nil {
 			return err
@@ -234,9 +237,9 @@ func (d *Dissector) finish(c *conn, frame int, nanos int64) error {
 	if d.cfg.End == nil {
 		return nil
 	}
-	e := StreamEnd{Stream: &c.Stream, Reset: c.reset, Closed: c.closer != 0, Frame: frame, Nanos: nanos}
+	e := StreamEnd{Stream: &c.Stream, Reset: c.reset, Closed: c.closer != 0, Nanos: d.sum.Last}
 	if c.closer != 0 {
-		e.By = c.side[c.closer-1]
+		e.By, e.Frame, e.Nanos = c.side[c.closer-1], c.closedIn, c.closedAt
 	}
 	return d.cfg.End(&e)
 }
@@ -255,7 +258,7 @@ func (d *Dissector) forget(c *conn) error {
 			return err
 		}
 	}
-	return d.finish(c, 0, d.sum.Last)
+	return d.finish(c)
 }
 
 // Close tells that nothing follows: holes that were waited for are given up, and every stream ends.

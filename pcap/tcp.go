@@ -85,18 +85,19 @@ func (d *Dissector) segment(c *conn, dir int, s *segment) error {
 		if s.syn {
 			h.finAt++
 		}
-		c.closing(dir, false)
+		c.closing(dir, s, false)
 	}
 	if s.rst {
-		c.closing(dir, true)
+		c.closing(dir, s, true)
 	}
 	for side := range c.tcp {
 		if err := d.holes(c, side, s.nanos); err != nil {
 			return err
 		}
 	}
-	if s.rst || h.done() && o.done() {
-		return d.closed(c, s.frame, s.nanos)
+	// What is still missing at RST may yet be seen: it has been sent before.
+	if c.reset && len(h.early) == 0 && len(o.early) == 0 || h.done() && o.done() {
+		return d.closed(c)
 	}
 	return nil
 }
