@@ -78,7 +78,7 @@ func (b *Baseline) Write(w io.Writer) error {
 // Baseline returns the findings of the report as a baseline. Where a breach was expected already,
 // the reason that was given for it is kept.
 func (r *Report) Baseline() *Baseline {
-	b := &Baseline{Target: r.Target, Findings: []ExpectedFinding{}}
+	b := &Baseline{Target: r.Label(), Findings: []ExpectedFinding{}}
 	for _, x := range r.Rules {
 		if x.Verdict == Fail || x.Verdict == Warn {
 			reason := x.Reason

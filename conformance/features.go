@@ -71,7 +71,7 @@ func (r *run) probe(ctx context.Context, v Versions) (*Features, error) {
 	}
 	f.Connack = e.Packet.(*codec.Connack)
 	if f.Connack.Reason != codec.Success {
-		f.Evidence = fmt.Sprintf("a CONNECT of MQTT %s was refused: %s", v, f.Connack.Reason.Name(codec.TypeConnack, wire(v)))
+		f.Evidence = fmt.Sprintf("a CONNECT of MQTT %s was refused: %s", v, refusalCode(f.Connack.Reason, wire(v)))
 		return f, nil
 	}
 	f.Served = true

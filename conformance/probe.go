@@ -156,11 +156,19 @@ func (in *inquiry) connect(edits ...func(*codec.Connect)) (*peer.Conn, *codec.Co
 			if ack.Reason == codec.Success {
 				return c, ack, nil
 			}
-			err = fmt.Errorf("%w: %s", errRefused, ack.Reason.Name(codec.TypeConnack, in.version))
+			err = fmt.Errorf("%w: %s", errRefused, refusalCode(ack.Reason, in.version))
 		}
 	}
 	_ = c.Close()
 	return nil, nil, err
+}
+
+// refusalCode names the code of a CONNACK. A server that does not know 5.0 answers with a code of 3.1.1.
+func refusalCode(code codec.ReasonCode, v codec.Version) string {
+	if v == codec.V5 && !code.Failed() {
+		v = codec.V4
+	}
+	return fmt.Sprintf("0x%02X %s", uint8(code), code.Name(codec.TypeConnack, v))
 }
 
 // name returns a word that nothing else uses, short enough for a Client Identifier.

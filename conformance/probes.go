@@ -32,13 +32,17 @@ func (in *inquiry) probes() []featureProbe {
 			{"message expiry", (*inquiry).messageExpiry},
 		}...)
 	}
+	if in.version != codec.V31 { // which has Client Identifiers of 1 to 23 characters
+		list = append(list, []featureProbe{
+			{"empty Client Identifier", (*inquiry).emptyID},
+			{"Client Identifier length", (*inquiry).idLength},
+		}...)
+	}
 	return append(list, []featureProbe{
 		{"session kept", (*inquiry).session},
 		{"Will", (*inquiry).will},
-		{"empty Client Identifier", (*inquiry).emptyID},
-		{"ASCII Client Identifier", clientIDs(" !#$%&()*+,-./:;<=>?@[]^_{|}~")},
-		{"Unicode Client Identifier", clientIDs("-äπ漢🦊")},
-		{"Client Identifier length", (*inquiry).idLength},
+		{"ASCII Client Identifier", clientIDs(" !#$+-./:_")},
+		{"Unicode Client Identifier", clientIDs("äπ漢🦊")},
 		{"Topic Name length", (*inquiry).topicLength},
 		{"payload size", (*inquiry).payloadSize},
 		{"Keep Alive of 2 s", (*inquiry).keepAlive},

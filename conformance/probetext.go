@@ -65,7 +65,7 @@ func (v *VersionFeatures) cell(name string) string {
 	case f.State == Yes && f.Limit > 0:
 		return fmt.Sprintf("up to %d", f.Limit)
 	case f.Median > 0:
-		return fmt.Sprintf("yes, %s (at best %s)", ui.Duration(f.Median), ui.Duration(f.Min))
+		return fmt.Sprintf("yes, %s, best %s", ui.Duration(f.Median), ui.Duration(f.Min))
 	case f.State == Yes && f.Duration > 0:
 		return "yes, after " + ui.Duration(f.Duration)
 	}

@@ -9,10 +9,14 @@ import (
 
 // Label is what reports call the target: its name where it has one, and its address.
 func (r *Report) Label() string {
-	if r.Name == "" {
-		return r.Target
+	address := r.Target
+	if r.Command != "" {
+		address = r.Command // the port is another one each time
 	}
-	return fmt.Sprintf("%s (%s)", r.Name, r.Target)
+	if r.Name == "" {
+		return address
+	}
+	return fmt.Sprintf("%s (%s)", r.Name, address)
 }
 
 // writeExpected mentions a breach that a baseline lists, without its evidence.

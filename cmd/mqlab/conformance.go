@@ -46,7 +46,7 @@ func conformanceCommand(e *env) *cli.Command {
 			support is not applicable, and what cannot be decided is inconclusive. Several targets are tested in turn and compared.`,
 			"mqlab conformance --mqtt 3.1.1",
 			"mqlab conformance --target mqtt://127.0.0.1:1883 --run 'MQTT-3.3*'",
-			"mqlab conformance --cmd 'mosquitto -p {port}' --baseline known.yaml"),
+			"mqlab conformance --cmd 'mosquitto -p {port}' --fast --baseline known.yaml"),
 		Flags:       flags,
 		Subcommands: []*cli.Command{featuresCommand(e)},
 		Action: func(c *cli.Context) error {

@@ -86,9 +86,14 @@ func readTargetFile(path string) ([]conformance.Target, error) {
 	return targets, nil
 }
 
-// oneSentence joins the lines of an error that lists several problems.
+// oneSentence joins the lines of an error that lists several problems, and leaves out the excerpt
+// that follows a place in a YAML file.
 func oneSentence(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	text := strings.TrimSpace(err.Error())
+	if strings.HasPrefix(text, "[") {
+		text, _, _ = strings.Cut(text, "\n")
+	}
+	return strings.ReplaceAll(text, "\n", "; ")
 }
 
 // readBaseline sets the findings that are expected.
