@@ -79,9 +79,9 @@ result.wide = document.documentElement.scrollWidth <= window.innerWidth;
 	want := map[string]string{
 		"pwned": "no", "title": "ERROR: MQTT conformance of mqtt://127.0.0.1:1883",
 		"start":  "mqtt-3.1.1/MQTT-3.3.1-4 mqtt-3.1.1/MQTT-4.7.1-2 mqtt-5.0/MQTT-3.1.4-3 mqtt-5.0/MQTT-3.3.1-5 mqtt-5.0/MQTT-3.12.4-1",
-		"count":  "5 of 8 rules",
+		"count":  "5 of 9 rules",
 		"words":  "FAIL DIED WARN FAIL ERROR",
-		"cells":  "8",
+		"cells":  "9",
 		"before": "0", "after": "1", "again": "1",
 		"replay":     "mqlab conformance --target mqtt://127.0.0.1:1883 --ws-target ws://127.0.0.1:8080/mqtt --mqtt 3.1.1 --run MQTT-3.3.1-4",
 		"got":        `PUBLISH "<script>document.documentElement.dataset.pwned=1</script>" |` + "`x`" + `\x1b[31m\u202e`,
@@ -90,8 +90,8 @@ result.wide = document.documentElement.scrollWidth <= window.innerWidth;
 		"long":       "all 5000 bytes",
 		"all":        "40 bytes … 4960 bytes were not kept",
 		"scripts":    "0",
-		"withPass":   "6 of 8 rules",
-		"everything": "8 of 8 rules",
+		"withPass":   "7 of 9 rules",
+		"everything": "9 of 9 rules",
 		"search":     "mqtt-5.0/MQTT-3.1.4-3",
 		"none":       "true", "chapters": "0",
 		"linked": "true", "focus": "mqtt-5.0/MQTT-3.3.1-4", "remarks": "2",
@@ -108,7 +108,7 @@ func TestReportPageReadsItsAddress(t *testing.T) {
 	b := reporttest.Chromium(t)
 	page := []byte(written(t, fixedReport().WriteHTML))
 	for _, tt := range []struct{ name, address, want string }{
-		{"filter", "#verdict=warn,pass&mqtt=5.0", "mqtt-5.0/MQTT-3.1.4-3 mqtt-5.0/MQTT-3.3.1-4"},
+		{"filter", "#verdict=warn,pass&mqtt=5.0", "mqtt-5.0/MQTT-3.1.4-3 mqtt-5.0/MQTT-3.3.1-4 mqtt-5.0/X-mine"},
 		{"rule", "#mqtt-5.0/MQTT-4.8.2-1", "open mqtt-5.0/MQTT-4.8.2-1"},
 		{"nonsense", "#%zz", "mqtt-3.1.1/MQTT-3.3.1-4 mqtt-3.1.1/MQTT-4.7.1-2 mqtt-5.0/MQTT-3.1.4-3 mqtt-5.0/MQTT-3.3.1-5 mqtt-5.0/MQTT-3.12.4-1"},
 	} {
@@ -169,7 +169,7 @@ row.querySelector("button").click();
 result.folded = shown(".reasons").length;
 `)
 	want := map[string]string{
-		"pwned": "no", "linked": "1", "shown": "5 of 8 rules",
+		"pwned": "no", "linked": "1", "shown": "5 of 9 rules",
 		"telling":  "mqtt-3.1.1/MQTT-3.3.1-4 mqtt-3.1.1/MQTT-4.7.1-2 mqtt-5.0/MQTT-3.1.4-3 mqtt-5.0/MQTT-3.3.1-5",
 		"expanded": "true", "reasons": "2", "words": "FAIL PASS", "folded": "0",
 	}
@@ -187,7 +187,7 @@ func TestReportPageWithoutScripts(t *testing.T) {
 	}
 	for _, part := range []string{
 		`<h1>mqtt://127.0.0.1:1883</h1>`, `id="mqtt-3.1.1/MQTT-3.3.1-4"`, "kept nothing", "Maximum QoS 1, Receive Maximum 20",
-		"strings/stray", `\x1b[31m\u202e`, "&lt;script&gt;", "The target died 1 time.", "Better than expected",
+		"strings/stray", "<h3><span class=\"soft\">MQTT 5.0</span> Rules of your own</h3>", `\x1b[31m\u202e`, "&lt;script&gt;", "The target died 1 time.", "Better than expected",
 	} {
 		if !strings.Contains(static, part) {
 			t.Errorf("the page lacks %q", part)

@@ -48,6 +48,7 @@ var contrasts = []Contrast{Differs, Shared, Partly, Alike}
 // ComparedRule is one rule over all reports.
 type ComparedRule struct {
 	ID       string          `json:"id"`
+	Title    string          `json:"title,omitempty"` // of a rule of the user's own
 	Version  Versions        `json:"mqtt"`
 	Section  string          `json:"section"`
 	Level    rules.Level     `json:"level"`
@@ -82,7 +83,7 @@ func Compare(reports []*Report, labels []string) *Comparison {
 			if !ok {
 				j = len(c.Rules)
 				at[k] = j
-				c.Rules = append(c.Rules, ComparedRule{ID: x.ID, Version: x.Version, Section: x.Section, Level: x.Level, Results: make([]*ComparedCell, len(reports))})
+				c.Rules = append(c.Rules, ComparedRule{ID: x.ID, Title: x.Title, Version: x.Version, Section: x.Section, Level: x.Level, Results: make([]*ComparedCell, len(reports))})
 			}
 			c.Rules[j].Results[i] = &ComparedCell{Verdict: x.Verdict, Reason: x.Reason}
 		}
@@ -108,6 +109,8 @@ func (c *Comparison) unused(label string) string {
 	}
 	return out
 }
+
+func (r *ComparedRule) wording() string { return wording(r.Version, r.ID, r.Title) }
 
 func (r *ComparedRule) contrast() Contrast {
 	var first Verdict
@@ -199,8 +202,7 @@ func (c *Comparison) WriteText(w io.Writer, u *ui.UI, opt TextOptions) error {
 			for _, cell := range r.Results {
 				row = append(row, u.Verdict(cell.word()))
 			}
-			rule, _ := rules.Lookup(r.Version, r.ID)
-			rows = append(rows, append(row, rule.Text))
+			rows = append(rows, append(row, ui.Printable(r.wording())))
 		}
 		if len(rows) > 0 {
 			fmt.Fprintf(&b, "\n%s\n%s", u.Heading(contrastTitles[k]), u.Table(opt.Width, columns, rows))
@@ -237,8 +239,7 @@ func (c *Comparison) WriteMarkdown(w io.Writer) error {
 			for _, cell := range r.Results {
 				row = append(row, cell.word())
 			}
-			rule, _ := rules.Lookup(r.Version, r.ID)
-			rows = append(rows, append(row, report.MarkdownText(rule.Text)))
+			rows = append(rows, append(row, report.MarkdownText(r.wording())))
 		}
 		switch {
 		case len(rows) == 0:
@@ -278,8 +279,7 @@ func (c *Comparison) WriteHTML(w io.Writer) error {
 		block := compareBlock{Contrast: k, Title: contrastTitles[k]}
 		for _, r := range c.Rules {
 			if r.Contrast == k {
-				rule, _ := rules.Lookup(r.Version, r.ID)
-				block.Rules = append(block.Rules, compareRow{r, rule.Text})
+				block.Rules = append(block.Rules, compareRow{r, r.wording()})
 				seen |= r.Version
 			}
 		}

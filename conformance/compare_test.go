@@ -42,6 +42,7 @@ func TestCompare(t *testing.T) {
 		{"MQTT-3.12.4-1", MQTT5, Alike},
 		{"MQTT-4.6.0-6", MQTT5, Alike},
 		{"MQTT-4.8.2-1", MQTT5, Alike},
+		{"X-mine", MQTT5, Alike},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

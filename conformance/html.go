@@ -140,7 +140,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 			if ok {
 				data.Known[x.Version.String()+"/"+x.ID] = htmlWording{Pass: rule.Pass, Fail: rule.Fail}
 			}
-			out.Rows = append(out.Rows, htmlRule{x, rule.Text})
+			out.Rows = append(out.Rows, htmlRule{x, x.wording()})
 		}
 		p.Sections = append(p.Sections, out)
 		p.addToMatrix(s)
@@ -268,6 +268,7 @@ func (f *Features) lines() []string {
 		return []string{"not served: " + f.Evidence}
 	}
 	out := []string{fmt.Sprintf("Maximum QoS %d", f.MaximumQoS)}
+	out = append(out, f.Shown...)
 	if f.Version != MQTT5 {
 		return out
 	}

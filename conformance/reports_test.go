@@ -70,6 +70,7 @@ func fixedReport() *Report {
 			{ID: "MQTT-3.1.4-3", Version: MQTT5, Section: "3.1.4 CONNECT Actions", Level: rules.LevelMust, Verdict: Warn, Reason: "expected DISCONNECT; got none", Judged: 1, Checks: []string{"takeover/told"}},
 			{ID: "MQTT-4.8.2-1", Version: MQTT5, Section: "4.8.2 Shared Subscriptions", Level: rules.LevelMust, Verdict: NotApplicable, Reason: "the target does not support shared subscriptions", Checks: []string{"shared/name"}},
 			{ID: "MQTT-4.6.0-6", Version: MQTT5, Section: "4.6 Message ordering", Level: rules.LevelMust, Verdict: Inconclusive, Reason: "nothing came", Checks: []string{"ordering/all"}},
+			{ID: "X-mine", Title: "mine " + hostileText, Version: MQTT5, Section: "own", Verdict: Pass, Judged: 1, Checks: []string{"extra/mine"}},
 			{ID: "MQTT-3.12.4-1", Version: MQTT5, Section: "3.12.4 PINGREQ Actions", Level: rules.LevelMust, Verdict: Errored, Reason: "the check panicked: nil\nstack", Judged: 1, Checks: []string{"ping/answered"}},
 		},
 		Checks: []*CheckResult{
@@ -91,6 +92,7 @@ func fixedReport() *Report {
 			{Name: "shared/name", Version: MQTT5, Rules: []string{"MQTT-4.8.2-1"}, Verdict: NotApplicable, Reason: "the target does not support shared subscriptions"},
 			{Name: "ordering/all", Version: MQTT5, Rules: []string{"MQTT-4.6.0-6"}, Verdict: Inconclusive, Reason: "nothing came"},
 			{Name: "ping/answered", Version: MQTT5, Rules: []string{"MQTT-3.12.4-1"}, Verdict: Errored, Reason: "the check panicked: nil\nstack"},
+			{Name: "extra/mine", Version: MQTT5, Rules: []string{"X-mine"}, Verdict: Pass, Attempts: 1},
 			{Name: "strings/stray", Version: MQTT5, Rules: []string{"MQTT-1.5.4-1"}, Verdict: Errored, Reason: "the check judged nothing"},
 		},
 	}

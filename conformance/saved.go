@@ -140,12 +140,21 @@ func (r *Report) sections() []*section {
 }
 
 // Name returns the chapter's number and title.
-func (s *section) Name() string { return strings.TrimSpace(s.Chapter + " " + s.Title) }
+func (s *section) Name() string {
+	if s.Chapter == extraSection {
+		return s.Title
+	}
+	return strings.TrimSpace(s.Chapter + " " + s.Title)
+}
 
-// wording is the text of a rule, or "" where the registry does not hold it.
-func (r *RuleResult) wording() string {
-	rule, _ := rules.Lookup(r.Version, r.ID)
-	return rule.Text
+// wording is the text of a rule; one of the user's own has a title instead.
+func (r *RuleResult) wording() string { return wording(r.Version, r.ID, r.Title) }
+
+func wording(v Versions, id, title string) string {
+	if rule, ok := rules.Lookup(v, id); ok {
+		return rule.Text
+	}
+	return title
 }
 
 // against returns the checks that speak against the rule.
@@ -206,7 +215,11 @@ func lines(entries []peer.Entry, limit int) []string {
 
 // replay is the command that judges the rule again, for a POSIX shell.
 func (r *Report) replay(x *RuleResult) string {
-	return r.command() + " --mqtt " + shellWord(x.Version.String()) + " --run " + shellWord(x.ID)
+	own := ""
+	if chapter(x.ID) == extraSection {
+		own = " --extra DIR" // where the folder was is not part of a report
+	}
+	return r.command() + own + " --mqtt " + shellWord(x.Version.String()) + " --run " + shellWord(x.ID)
 }
 
 // command begins every replay. Credentials are not part of a report; the environment has them.

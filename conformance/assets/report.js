@@ -60,7 +60,7 @@
       el("span.at", null, mqlab.duration(e.at_ns)),
       el("span.conn", null, visible(e.conn)),
       el("span.way", { title: word }, el("span", { "aria-hidden": "true" }, arrow), el("span.unseen", null, word)),
-      el("span.what", null, visible(e.text)),
+      el("span.what", null, visible(e.text), e.auto ? el("span.soft", null, " (answered automatically)") : null),
       bytes(e),
     );
   };
@@ -119,7 +119,7 @@
     fact("A breach", wording.fail && visible(wording.fail));
     fact("Judged", rule.judged ? rule.judged + (rule.judged === 1 ? " time" : " times") : "not at all");
     fact("Expected finding", rule.expected && visible(rule.expected_reason || "yes"));
-    const again = command + " --mqtt " + mqlab.quote(rule.mqtt) + " --run " + mqlab.quote(rule.id);
+    const again = command + (rule.title ? " --extra DIR" : "") + " --mqtt " + mqlab.quote(rule.mqtt) + " --run " + mqlab.quote(rule.id);
     const link = el("button.small", { type: "button", click: (e) => mqlab.copy(location.href.split("#")[0] + "#" + details.id, e.currentTarget) }, "Copy link");
     // Breaches first: they are what the rule was unfolded for.
     const order = [...checks].sort((a, b) => (against(b, rule.id).length || ended(b) ? 1 : 0) - (against(a, rule.id).length || ended(a) ? 1 : 0));
