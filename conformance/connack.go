@@ -194,6 +194,11 @@ func refusals(t *T) {
 		empty := resume()
 		empty.clientID = field("")
 		attempts = append(attempts, empty)
+		if t.only311() {
+			newer := resume()
+			newer.level, newer.props = byte(codec.V5), []byte{0}
+			attempts = append(attempts, newer)
+		}
 	}
 	if t.Target().Capabilities&CapBadLogin != 0 {
 		attempts = append(attempts, t.connectBytes(t.Persistent(id), t.badLogin))

@@ -131,6 +131,14 @@ var subscribeChecks = []Check{{
 				judgeMinimum(t, pub, sub, t.Topic(fmt.Sprintf("p%dg%d", sent, asked)), sent, granted[asked])
 			}
 		}
+		if t.Target().Capabilities&CapWildcard == 0 {
+			return
+		}
+		// A server that looks the grant up by the Topic Name does not find that of a wildcard.
+		for asked := range codec.QoS(3) {
+			grant := sub.Granted(codec.Subscription{Filter: t.Topic(fmt.Sprintf("w%d/+", asked)), QoS: asked})
+			judgeMinimum(t, pub, sub, t.Topic(fmt.Sprintf("w%d/x", asked)), t.atMost(2), grant)
+		}
 	},
 }, {
 	Name:     "subscribe/wildcards-honoured-or-refused",

@@ -89,13 +89,23 @@ var topicNameChecks = []Check{{
 	Rules:    []string{"MQTT-4.7.3-1"},
 	Breaks:   []string{"MQTT-4.7.3-1"},
 	Versions: MQTT311 | MQTT5,
+	Needs:    CapQoS1,
+	Global:   true,
 	Run: func(t *T) {
+		watch := t.watcher()
+		if t.Target().Capabilities&CapWildcard != 0 {
+			// Only a filter that begins with a wildcard could match.
+			watch.SubscribeWith(&codec.Subscribe{Filters: []codec.Subscription{{Filter: "#", QoS: 1}}})
+		}
+		payload := "bad " + t.unique()
 		c := t.Open()
 		c.SendRaw(t.Broken(t.ConnectPacket(func(p *codec.Connect) {
-			p.HasWill, p.Will = true, codec.Will{Topic: t.Topic("w"), Payload: []byte("bad")}
+			p.HasWill, p.Will = true, codec.Will{Topic: t.Topic("w"), Payload: []byte(payload)}
 		}), codec.BreakWillTopicEmpty)...)
-		t.refusedWill(c)
-		_ = c.Close()
+		if !t.refusedWill(c) {
+			c.Drop()
+			t.unseen(watch, func(p *codec.Publish) bool { return p.Topic == "" && string(p.Payload) == payload })
+		}
 	},
 }, {
 	Name:     "topics/nul-refused",
