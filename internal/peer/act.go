@@ -55,6 +55,11 @@ func (t *Transcript) Act(a Act) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.keep(a)
+}
+
+// keep adds an act. The caller holds t.mu.
+func (t *Transcript) keep(a Act) {
 	a.At = time.Since(t.start)
 	if a.Kind == ActSend {
 		a.Frame = bytes.Clone(a.Frame)

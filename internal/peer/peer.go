@@ -100,7 +100,7 @@ func (c *Conn) SetAutoAck(on bool) {
 
 // Note adds a remark to the transcript.
 func (c *Conn) Note(format string, args ...any) {
-	c.cfg.Transcript.add(c.cfg.Name, Noted, time.Now(), nil, fmt.Sprintf(format, args...), false)
+	c.cfg.Transcript.add(c.cfg.Name, Noted, time.Now(), nil, fmt.Sprintf(format, args...), Act{})
 }
 
 // Send encodes the packet and sends it.
@@ -121,8 +121,7 @@ func (c *Conn) write(b []byte, text string, auto bool) error {
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
 	at := time.Now()
-	c.cfg.Transcript.add(c.cfg.Name, Sent, at, b, text, auto)
-	c.act(Act{Kind: ActSend, Frame: b, Auto: auto})
+	c.cfg.Transcript.add(c.cfg.Name, Sent, at, b, text, Act{Kind: ActSend, Frame: b, Auto: auto})
 	if c.cfg.Observe != nil {
 		c.cfg.Observe(Sent, at, b)
 	}
@@ -287,8 +286,7 @@ func (c *Conn) read() {
 		if errors.As(err, &faults) {
 			e.Faults = faults
 		}
-		c.cfg.Transcript.add(c.cfg.Name, Received, at, e.Frame, describe(e, d.Version), false)
-		c.act(Act{Kind: ActArrived, Frame: e.Frame, Event: e})
+		c.cfg.Transcript.add(c.cfg.Name, Received, at, e.Frame, describe(e, d.Version), Act{Kind: ActArrived, Frame: e.Frame, Event: e})
 		if c.cfg.Observe != nil {
 			c.cfg.Observe(Received, at, e.Frame)
 		}
@@ -320,8 +318,7 @@ func (c *Conn) end(at time.Time, rest []byte, err error) {
 	var fault *codec.Error
 	if errors.As(err, &fault) {
 		e := &Event{At: at, Frame: append([]byte(nil), rest...), Faults: []*codec.Error{fault}}
-		c.cfg.Transcript.add(c.cfg.Name, Received, at, e.Frame, describe(e, c.cfg.Version), false)
-		c.act(Act{Kind: ActArrived, Frame: e.Frame, Event: e})
+		c.cfg.Transcript.add(c.cfg.Name, Received, at, e.Frame, describe(e, c.cfg.Version), Act{Kind: ActArrived, Frame: e.Frame, Event: e})
 		c.mu.Lock()
 		c.inbox = append(c.inbox, e)
 		c.mu.Unlock()
@@ -335,8 +332,7 @@ func (c *Conn) end(at time.Time, rest []byte, err error) {
 	default:
 		text = "connection ended: " + err.Error()
 	}
-	c.cfg.Transcript.add(c.cfg.Name, Noted, at, nil, text, false)
-	c.act(Act{Kind: ActOver, Auto: errors.Is(err, io.EOF)})
+	c.cfg.Transcript.add(c.cfg.Name, Noted, at, nil, text, Act{Kind: ActOver, Auto: errors.Is(err, io.EOF)})
 	if c.cfg.Observe != nil {
 		by := Noted
 		if errors.Is(err, io.EOF) {

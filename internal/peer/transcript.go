@@ -60,7 +60,7 @@ func NewTranscript(secrets ...string) *Transcript {
 
 // Note records a remark about a connection.
 func (t *Transcript) Note(conn, format string, args ...any) {
-	t.add(conn, Noted, time.Now(), nil, fmt.Sprintf(format, args...), false)
+	t.add(conn, Noted, time.Now(), nil, fmt.Sprintf(format, args...), Act{})
 }
 
 // Elapsed returns the time since the transcript began.
@@ -80,17 +80,22 @@ func (t *Transcript) Entries() []Entry {
 	return out
 }
 
-func (t *Transcript) add(conn string, dir Direction, at time.Time, b []byte, text string, auto bool) {
+// add records an entry and, in one with it, the act that it is about, if any.
+func (t *Transcript) add(conn string, dir Direction, at time.Time, b []byte, text string, act Act) {
 	if t == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if act.Kind != 0 {
+		act.Conn = conn
+		t.keep(act)
+	}
 	if len(t.entries) >= maxEntries {
 		t.lost++
 		return
 	}
-	e := Entry{At: at.Sub(t.start), Conn: conn, Dir: dir, Size: len(b), Bytes: bytes.Clone(b[:min(len(b), maxBytes)]), Text: text, Auto: auto}
+	e := Entry{At: at.Sub(t.start), Conn: conn, Dir: dir, Size: len(b), Bytes: bytes.Clone(b[:min(len(b), maxBytes)]), Text: text, Auto: act.Kind == ActSend && act.Auto}
 	for _, s := range t.secrets {
 		stars := bytes.Repeat([]byte{'*'}, len(s))
 		e.Bytes = bytes.ReplaceAll(e.Bytes, s, stars)
