@@ -479,6 +479,6 @@ func packetTooLarge(t *T) {
 		above = sized(limit + 2)
 	}
 	c = t.Connect()
-	c.SendRaw(t.Encode(above)...)
+	c.Send(above)
 	t.detectsEach(c, codec.PacketTooLarge)
 }

@@ -23,6 +23,7 @@ func commands(e *env) []*cli.Command {
 		conformanceCommand(e),
 		reportCommand(e),
 		brokerCommand(e),
+		pcapCommand(e),
 		rulesCommand(e),
 		helpCommand(e),
 		versionCommand(e),
