@@ -1,6 +1,8 @@
 package conformance_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,27 +33,37 @@ var configurations = []struct {
 }
 
 // TestBaselineConfigurations holds that nothing is said against the baseline broker, and nothing
-// stays undecided, whatever it announces: what it does not support is not applicable.
+// stays undecided, whatever it announces: what it does not support is not applicable. Several
+// are judged at a time. On a busy machine an honest broker may then miss a deadline, so one that
+// does not come out clean is judged again, alone, before that is believed.
 func TestBaselineConfigurations(t *testing.T) {
 	type outcome struct {
 		rep *conformance.Report
 		err error
 	}
+	judge := func(cfg broker.Config) outcome {
+		rep, err := conformance.Run(t.Context(), conformance.Config{Broker: cfg, Timeout: 10 * time.Second})
+		return outcome{rep, err}
+	}
+	slots := make(chan struct{}, 7)
 	var outcomes []chan outcome
 	for _, c := range configurations {
 		ch := make(chan outcome, 1)
 		outcomes = append(outcomes, ch)
-		if !wanted(c.name) {
-			continue
+		if wanted(strings.ReplaceAll(c.name, " ", "_")) {
+			go func() {
+				slots <- struct{}{}
+				ch <- judge(c.cfg)
+				<-slots
+			}()
 		}
-		go func() {
-			rep, err := conformance.Run(t.Context(), conformance.Config{Broker: c.cfg, Timeout: 10 * time.Second})
-			ch <- outcome{rep, err}
-		}()
 	}
 	for i, c := range configurations {
 		t.Run(c.name, func(t *testing.T) {
 			out := <-outcomes[i]
+			if out.err == nil && !clean(out.rep) {
+				out = judge(c.cfg)
+			}
 			if out.err != nil {
 				t.Fatal(out.err)
 			}
@@ -71,4 +83,12 @@ func TestBaselineConfigurations(t *testing.T) {
 			t.Logf("%d checks, %v: %+v", len(out.rep.Checks), out.rep.Elapsed.Round(time.Millisecond), out.rep.Counts)
 		})
 	}
+}
+
+// clean reports whether every check passed or did not apply.
+func clean(rep *conformance.Report) bool {
+	c := rep.Counts
+	return c.Warn+c.Fail+c.BrokerDied+c.Error == 0 && !slices.ContainsFunc(rep.Checks, func(x *conformance.CheckResult) bool {
+		return x.Verdict != conformance.Pass && x.Verdict != conformance.NotApplicable
+	})
 }

@@ -34,8 +34,12 @@ func (c *Conn) NextID() uint16 {
 	return c.ids
 }
 
-// Send sends a legal packet.
+// Send sends a legal packet. Where the target announces that it is too large for it, the check
+// ends as not applicable.
 func (c *Conn) Send(p codec.Packet) {
+	if p.Type() != codec.TypeConnect {
+		c.t.fitting(p.Size(c.t.Version()))
+	}
 	c.track(p)
 	c.sent(c.Conn.Send(p))
 }

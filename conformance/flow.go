@@ -112,8 +112,14 @@ var flowChecks = []Check{{
 		for i, leg := range legs {
 			windows[i] = t.throttled(1, fmt.Sprint("leg", i))
 			windows[i].due(leg.qos, 4)
+			for _, w := range windows[:i] { // a Keep Alive that the target asks for holds here as well
+				w.sub.Ping()
+			}
 		}
 		for i, leg := range legs {
+			for _, w := range windows[i:] {
+				w.sub.Ping()
+			}
 			windows[i].replenish(t.Judge(), leg)
 		}
 	},

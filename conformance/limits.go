@@ -479,6 +479,6 @@ func packetTooLarge(t *T) {
 		above = sized(limit + 2)
 	}
 	c = t.Connect()
-	c.Send(above)
+	c.SendRaw(t.Encode(above)...)
 	t.detectsEach(c, codec.PacketTooLarge)
 }

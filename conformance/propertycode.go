@@ -151,9 +151,11 @@ func orderFree(t *T) {
 	var want []string
 	for i, order := range orders {
 		payload := fmt.Sprint("order ", i)
-		c.SendRaw(t.publishBytes(byte(qos)<<1, topic, uint16(i+1), arrange(order,
+		p := t.publishBytes(byte(qos)<<1, topic, uint16(i+1), arrange(order,
 			[]byte{byte(codec.PropPayloadFormat), 1}, []byte{byte(codec.PropMessageExpiry), 0, 0, 14, 16}, append([]byte{byte(codec.PropContentType)}, field("text/plain")...),
-			append([]byte{byte(codec.PropResponseTopic)}, field("answers")...), append([]byte{byte(codec.PropCorrelationData)}, field("tag")...)), payload)...)
+			append([]byte{byte(codec.PropResponseTopic)}, field("answers")...), append([]byte{byte(codec.PropCorrelationData)}, field("tag")...)), payload)
+		t.fitting(len(p))
+		c.SendRaw(p...)
 		e := watcher.Take(t.Timeout(), withPayload(topic, payload))
 		if e == nil && (i == 0 || qos == 0) {
 			t.Inconclusive("%s: no message arrived", watcher.Name())

@@ -226,6 +226,14 @@ func (t *T) lacksQoS(q codec.QoS) {
 	}
 }
 
+// fitting ends the check as not applicable where it would have to send a packet that is larger
+// than the target takes, which a client must not do [MQTT-3.2.2-15].
+func (t *T) fitting(size int) {
+	if f := t.Target(); f != nil && f.MaximumPacketSize != 0 && size > int(f.MaximumPacketSize) {
+		t.NotApplicable("the check needs a packet of %d bytes, and the target takes %d", size, f.MaximumPacketSize)
+	}
+}
+
 // notKept ends the check where a session was needed that the target did not keep, which only
 // decides something where it keeps sessions at all.
 func (t *T) notKept(c *Conn) {
