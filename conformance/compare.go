@@ -181,8 +181,14 @@ func (c *Comparison) WriteText(w io.Writer, u *ui.UI, opt TextOptions) error {
 		})
 	}
 	b.WriteString(u.Table(opt.Width, []ui.Column{
-		{Title: "Label", Flex: true}, {Title: "Target", Flex: true}, {Title: "MQTT"}, {Title: "Pass", Right: true}, {Title: "Warn", Right: true},
-		{Title: "Fail", Right: true}, {Title: "Open", Right: true}, {Title: "N/A", Right: true},
+		{Title: "Label", Flex: true},
+		{Title: "Target", Flex: true},
+		{Title: "MQTT"},
+		{Title: "Pass", Right: true},
+		{Title: "Warn", Right: true},
+		{Title: "Fail", Right: true},
+		{Title: "Open", Right: true},
+		{Title: "N/A", Right: true},
 	}, rows))
 	columns := []ui.Column{{Title: "MQTT"}, {Title: "Rule"}}
 	for _, t := range c.Targets {
