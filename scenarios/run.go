@@ -440,7 +440,11 @@ func (r *runner) prove(s *Step, c *conn) error {
 	if p.QoS > 0 {
 		p.PacketID = uint16(65_535 - r.fence%1000)
 	}
-	if err := sent(r.conn(s.Fence.From).Send(p)); err != nil {
+	from := r.conn(s.Fence.From)
+	if err := sent(from.Send(p)); err != nil {
+		return err
+	}
+	if err := r.settle(from, p, r.within(s)); err != nil {
 		return err
 	}
 	_, err := await(r.ctx, c, r.within(s), func(e *peer.Event) bool {
@@ -449,6 +453,27 @@ func (r *runner) prove(s *Step, c *conn) error {
 	})
 	if err != nil {
 		return departed("whether anything comes cannot be told: the marker published behind did not arrive: %v", err)
+	}
+	return nil
+}
+
+// settle completes the exchange of a marker, so that its answers are not taken for others.
+func (r *runner) settle(c *conn, p *codec.Publish, within time.Duration) error {
+	var answers []codec.Type
+	switch p.QoS {
+	case 1:
+		answers = []codec.Type{codec.TypePuback}
+	case 2:
+		answers = []codec.Type{codec.TypePubrec, codec.TypePubcomp}
+	}
+	for _, typ := range answers {
+		match := (&Packet{Type: strings.ToLower(typ.String()), ID: idOf(p.PacketID)})
+		if _, err := await(r.ctx, c, within, r.like(match, c)); err != nil {
+			return departed("whether anything comes cannot be told: no %s answers the marker: %v", typ, err)
+		}
+		if typ == codec.TypePubrec && !c.AutoAck() {
+			_ = c.Send(&codec.Pubrel{PacketID: p.PacketID})
+		}
 	}
 	return nil
 }

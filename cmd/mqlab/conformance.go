@@ -37,6 +37,7 @@ func conformanceCommand(e *env) *cli.Command {
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show every check with its transcript"},
 		formatFlag(reportFormats...), outputFlag(),
 	)
+	flags = append(flags, evidenceFlags()...)
 	flags = append(flags, fileFlags(reportFormats)...)
 	return &cli.Command{
 		Name:  "conformance",
@@ -64,7 +65,7 @@ func conformanceCommand(e *env) *cli.Command {
 			if err != nil && len(cfgs) == 1 {
 				return err
 			}
-			if err = errors.Join(err, e.writeReports(c, reports)); err != nil {
+			if err = errors.Join(err, e.writeReports(c, reports), e.writeEvidence(c, reports)); err != nil {
 				return err
 			}
 			return verdictOf(reports)
@@ -123,6 +124,9 @@ func conformanceConfig(c *cli.Context, cfg *conformance.Config, url string) erro
 		if err := readBaseline(path, cfg); err != nil {
 			return err
 		}
+	}
+	if err := evidenceConfig(c, cfg); err != nil {
+		return err
 	}
 	if err := cfg.Validate(); err != nil {
 		return usagef("%s", oneSentence(err))

@@ -24,6 +24,7 @@ func commands(e *env) []*cli.Command {
 		reportCommand(e),
 		brokerCommand(e),
 		pcapCommand(e),
+		scenarioCommand(e),
 		rulesCommand(e),
 		helpCommand(e),
 		versionCommand(e),
