@@ -130,7 +130,7 @@ func TestRaces(t *testing.T) {
 	for _, tc := range []struct {
 		name          string
 		races, repeat int
-		failsAt       int // the run that fails; 0: none
+		failsAt       int // the run that fails; 0: none, -1: all
 		ran, failed   int
 		want          conformance.Verdict
 		reason        string
@@ -138,6 +138,7 @@ func TestRaces(t *testing.T) {
 		{"once", 0, 0, 0, 1, 0, conformance.Pass, ""},
 		{"never fails", 4, 0, 0, 4, 0, conformance.Pass, ""},
 		{"fails once", 4, 0, 3, 4, 1, conformance.Fail, "1 of 4 attempts failed: expected luck; got none"},
+		{"fails always", 5, 0, -1, 2, 2, conformance.Fail, "2 of 2 attempts failed"},
 		{"asked for", 0, 3, 1, 3, 1, conformance.Fail, "1 of 3 attempts failed"},
 		{"the larger number", 2, 5, 0, 5, 0, conformance.Pass, ""},
 	} {
@@ -151,7 +152,8 @@ func TestRaces(t *testing.T) {
 					Name: "test/race", Rules: []string{"MQTT-3.12.4-1"}, Versions: conformance.MQTT5, Races: tc.races,
 					Run: func(t *conformance.T) {
 						topics <- t.Topic("a")
-						t.Judge().That(int(runs.Add(1)) != tc.failsAt, "luck", "none")
+						n := int(runs.Add(1))
+						t.Judge().That(n != tc.failsAt && tc.failsAt >= 0, "luck", "none")
 					},
 				}},
 			})

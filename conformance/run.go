@@ -157,7 +157,7 @@ func (r *run) runCheck(ctx context.Context, j job) *CheckResult {
 func (r *run) repetitions(c *Check) int { return max(1, c.Races, r.cfg.Repeat) }
 
 // repeat runs the check as often as it takes to see a race, and reports the worst outcome with
-// the breaches of all.
+// the breaches of all. One that fails twice at once is no race, and is not repeated further.
 func (r *run) repeat(ctx context.Context, j job) *CheckResult {
 	n := r.repetitions(j.check)
 	worst := r.settled(ctx, j, 0)
@@ -168,7 +168,7 @@ func (r *run) repeat(ctx context.Context, j job) *CheckResult {
 	if worst.Verdict >= Warn {
 		failed = 1
 	}
-	for ran = 1; ran < n && ctx.Err() == nil && worst.Verdict != Errored && worst.Verdict != BrokerDied; ran++ {
+	for ran = 1; ran < n && (failed < 2 || failed < ran) && ctx.Err() == nil && worst.Verdict != Errored && worst.Verdict != BrokerDied; ran++ {
 		res := r.settled(ctx, j, ran)
 		if res.Verdict >= Warn {
 			failed++

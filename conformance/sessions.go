@@ -144,6 +144,7 @@ var sessionChecks = []Check{{
 	Rules5:   []string{"MQTT-3.1.4-4"},
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS1 | CapSessionExpiry,
+	Races:    2,
 	Run:      func(t *T) { t.cleanSequence((*Conn).Disconnect, true) },
 }, {
 	Name:     "session/clean-start-in-sequence-on-takeover",
@@ -151,6 +152,7 @@ var sessionChecks = []Check{{
 	Rules5:   []string{"MQTT-3.1.4-4"},
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS1 | CapSessionExpiry,
+	Races:    3,
 	// Whether a session that ends with its connection has ended when another one takes over is
 	// for the order of events to say, so the last step is left out.
 	Run: func(t *T) { t.cleanSequence(func(*Conn) {}, false) },

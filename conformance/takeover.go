@@ -13,6 +13,7 @@ var takeoverChecks = []Check{{
 	Rules:    []string{"MQTT-3.1.4-2"},
 	Rules5:   []string{"MQTT-3.1.4-3", "MQTT-3.14.2-2"},
 	Versions: MQTT311 | MQTT5,
+	Races:    3,
 	Run: func(t *T) {
 		id := t.ClientID()
 		same := func(p *codec.Connect) { p.ClientID = id }
