@@ -235,7 +235,7 @@ func (d *Dissector) emit(c *conn, dir int, raw []byte, size, missing, frame int,
 	faults := p.Faults[:0]
 	*p = Packet{
 		Stream: st, From: c.side[dir], File: d.file, Frame: frame, Nanos: nanos, Index: st.Packets,
-		Type: t, Flags: raw[0] & 15, Raw: raw, Size: size, Missing: missing, Version: st.Version, Faults: faults,
+		Type: t, Flags: raw[0] & 15, Raw: raw, Size: size, Missing: missing, Version: st.Version, Faults: faults, Unseen: c.tcp[1-dir].unseen(),
 	}
 	st.Packets++
 	d.sum.Packets++

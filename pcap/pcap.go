@@ -73,6 +73,9 @@ type Packet struct {
 	Size    int          // on the wire
 	Missing int          // bytes lost or, in a huge packet, not kept; they follow Raw
 	Topic   string       // of PUBLISH, a Topic Alias resolved where its meaning was seen
+	// Unseen: by the acknowledgements of TCP the sender had received bytes of the other side that
+	// the capture has not shown so far. It may answer what nobody can see.
+	Unseen bool
 	// Faults are the departures from the standard that the packet itself shows. There are none
 	// where bytes are missing.
 	Faults codec.Errors

@@ -49,7 +49,7 @@ type early struct {
 
 func (e *early) end() uint32 { return e.seq + uint32(len(e.data)+e.missing) }
 
-// before is the distance of sequence numbers, which wrap around.
+// distance is how far it is from one sequence number to another, which wrap around.
 func distance(from, to uint32) int { return int(int32(to - from)) }
 
 // segment takes in one segment of a connection in direction dir.
@@ -74,11 +74,6 @@ func (d *Dissector) segment(c *conn, dir int, s *segment) error {
 		if err := d.take(c, dir, seq, s); err != nil {
 			return err
 		}
-	} else if !h.begun && !s.rst {
-		h.begun, h.next = true, seq
-		c.midstream = c.midstream || !c.syn
-		// A keep-alive probe stands one before the next byte. The first byte will tell.
-		h.begun = false
 	}
 	if s.fin {
 		h.fin, h.finAt = true, s.seq+uint32(len(s.data)+s.missing)
@@ -104,6 +99,18 @@ func (d *Dissector) segment(c *conn, dir int, s *segment) error {
 
 // done reports whether everything up to FIN has arrived.
 func (h *tcpHalf) done() bool { return h.fin && h.begun && distance(h.finAt, h.next) >= 0 }
+
+// unseen reports whether the other side has acknowledged bytes that the capture has not shown.
+func (h *tcpHalf) unseen() bool {
+	if !h.begun {
+		return true
+	}
+	next := h.next
+	if h.fin {
+		next++
+	}
+	return h.hasAck && distance(next, h.acked) > 0
+}
 
 // take passes on what continues the sequence, keeps what comes too early, and drops what was there.
 func (d *Dissector) take(c *conn, dir int, seq uint32, s *segment) error {
