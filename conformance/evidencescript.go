@@ -174,7 +174,7 @@ func (s *scribe) act(i int) {
 			s.steps[n-1].Ack = answers(a.Auto)
 			return
 		}
-		s.add(scenarios.Step{Ack: answers(a.Auto), On: a.Conn})
+		s.add(scenarios.Step{Ack: answers(a.Auto), Conn: a.Conn})
 	case peer.ActSend:
 		if !a.Auto {
 			s.send(a)
@@ -188,7 +188,7 @@ func (s *scribe) act(i int) {
 		s.pause += a.For
 	case peer.ActEnd:
 		s.pause = 0
-		step := scenarios.Step{ExpectClose: &scenarios.Ending{}, On: a.Conn, Optional: s.level == 0 && !s.judged(i)}
+		step := scenarios.Step{ExpectClose: &scenarios.Ending{}, Conn: a.Conn, Optional: s.level == 0 && !s.judged(i)}
 		if a.Auto {
 			step.ExpectClose.Without = s.noAnswers(i)
 		}
@@ -222,7 +222,7 @@ func (s *scribe) judged(i int) bool {
 
 func (s *scribe) send(a peer.Act) {
 	step := scenarios.SendStep(a.Frame, s.t.Version(), s.cfg)
-	step.On = a.Conn
+	step.Conn = a.Conn
 	if p := step.Send; p != nil {
 		switch p.Type {
 		case "puback", "pubrec", "pubcomp":
@@ -271,7 +271,7 @@ func (s *scribe) take(a peer.Act) {
 	if p == nil {
 		return
 	}
-	s.add(scenarios.Step{Expect: p, On: a.Conn, Next: s.level > 0 && p.Type == "publish" && s.first(a.Conn, a.Event)})
+	s.add(scenarios.Step{Expect: p, Conn: a.Conn, Next: s.level > 0 && p.Type == "publish" && s.first(a.Conn, a.Event)})
 }
 
 // first reports whether no packet of the type that came before the event is left in the mailbox.
@@ -495,7 +495,7 @@ func (s *scribe) differences(m remark) {
 			}
 			s.taken[e] = true
 			if p := s.pattern(name, e, s.differs(name, e)); p.Type != "disconnect" || strict {
-				s.add(scenarios.Step{Expect: p, On: name, Note: note})
+				s.add(scenarios.Step{Expect: p, Conn: name, Note: note})
 			}
 		}
 		for i, e := range without(theirs[name], later[name], v, strict) {
@@ -506,7 +506,7 @@ func (s *scribe) differences(m remark) {
 				continue // the check asked the target, and not the reference, whether it is alive
 			}
 			if p := s.unlike(name, e, later[name]); p != nil {
-				s.add(scenarios.Step{ExpectNone: p, On: name, Note: note})
+				s.add(scenarios.Step{ExpectNone: p, Conn: name, Note: note})
 			}
 		}
 	}
@@ -551,7 +551,7 @@ func (s *scribe) sequences(conn string, ours, theirs []*peer.Event, note string)
 				continue
 			}
 			s.taken[e] = true
-			s.add(scenarios.Step{Expect: s.pattern(conn, e, s.differs(conn, e)), On: conn, Next: true, Note: note})
+			s.add(scenarios.Step{Expect: s.pattern(conn, e, s.differs(conn, e)), Conn: conn, Next: true, Note: note})
 		}
 	}
 }
@@ -570,6 +570,6 @@ func (s *scribe) alive() {
 		p.Password = &place
 	}
 	s.add(scenarios.Step{Open: "alive", Note: "the server still serves"})
-	s.add(scenarios.Step{Send: p, On: "alive"})
-	s.add(scenarios.Step{Expect: &scenarios.Packet{Type: "connack", Reason: &success}, On: "alive"})
+	s.add(scenarios.Step{Send: p, Conn: "alive"})
+	s.add(scenarios.Step{Expect: &scenarios.Packet{Type: "connack", Reason: &success}, Conn: "alive"})
 }

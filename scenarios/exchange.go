@@ -36,7 +36,7 @@ type Step struct {
 	Close       string        `yaml:"close,omitempty" doc:"close the connection of this name"`
 	Ack         string        `yaml:"ack,omitempty" doc:"whether PUBLISH, PUBREC and PUBREL are answered by themselves; alone it changes that on a connection" enum:"auto,manual"`
 
-	On       string        `yaml:"on,omitempty" doc:"the connection; may be left out where there is only one"`
+	Conn     string        `yaml:"conn,omitempty" doc:"the connection; may be left out where there is only one"`
 	MQTT     string        `yaml:"mqtt,omitempty" doc:"with open: the protocol version of the connection" enum:"3.1,3.1.1,5.0"`
 	Within   time.Duration `yaml:"within,omitempty" doc:"with expect and expect_close: how long to wait"`
 	Next     bool          `yaml:"next,omitempty" doc:"with expect: the next packet of the type must be this one"`
@@ -96,8 +96,8 @@ func (s *Step) kinds() []string {
 // String returns the step in one line.
 func (s *Step) String() string {
 	var b strings.Builder
-	if s.On != "" {
-		b.WriteString(s.On + ": ")
+	if s.Conn != "" {
+		b.WriteString(s.Conn + ": ")
 	}
 	switch s.Kind() {
 	case "open":

@@ -109,7 +109,7 @@ func Run(ctx context.Context, x *Exchange, cfg RunConfig) (*Outcome, error) {
 		return nil, err
 	}
 	if cfg.Dial == nil {
-		return nil, errors.New("Dial: the run needs to know how to reach a server")
+		return nil, errors.New("no Dial: the run needs to know how to reach a server")
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
@@ -123,7 +123,7 @@ func Run(ctx context.Context, x *Exchange, cfg RunConfig) (*Outcome, error) {
 		r.v.run = randomText(len(x.Unique))
 	}
 	if x.Unique != "" && len(r.v.run) != len(x.Unique) {
-		return nil, fmt.Errorf("Unique: %q must be as long as the file's, %d letters and digits", r.v.run, len(x.Unique))
+		return nil, fmt.Errorf("the unique text %q must be as long as the file's, %d letters and digits", r.v.run, len(x.Unique))
 	}
 	began := time.Now()
 	out := &Outcome{Title: x.Title, Rule: x.Rule, Followed: true}
@@ -188,7 +188,7 @@ func (r *runner) step(s *Step) error {
 	case "open":
 		return r.open(s)
 	case "send":
-		c := r.conn(s.On)
+		c := r.conn(s.Conn)
 		p, err := s.Send.packet(r.v, c.version)
 		if err != nil {
 			return departed("%v", err)
@@ -200,7 +200,7 @@ func (r *runner) step(s *Step) error {
 		if err != nil {
 			return err
 		}
-		c := r.conn(s.On)
+		c := r.conn(s.Conn)
 		d := codec.Decoder{Version: c.version, From: codec.Client, Mode: codec.Lenient}
 		if p, _ := d.Decode(b); p != nil {
 			r.track(codec.Clone(p), c.version)
@@ -221,7 +221,7 @@ func (r *runner) step(s *Step) error {
 			_ = c.Close()
 		}
 	case "ack":
-		r.conn(s.On).SetAutoAck(s.Ack == "auto")
+		r.conn(s.Conn).SetAutoAck(s.Ack == "auto")
 	}
 	return nil
 }
@@ -312,7 +312,7 @@ func (r *runner) like(p *Packet, c *conn) func(*peer.Event) bool {
 }
 
 func (r *runner) expect(s *Step) error {
-	c := r.conn(s.On)
+	c := r.conn(s.Conn)
 	match := r.like(s.Expect, c)
 	if s.Next {
 		match = func(e *peer.Event) bool { return e.Packet != nil && e.Packet.Type() == s.Expect.packetType() }
@@ -363,7 +363,7 @@ func (r *runner) arrived(c *conn, want *Packet) string {
 }
 
 func (r *runner) expectClose(s *Step) error {
-	c := r.conn(s.On)
+	c := r.conn(s.Conn)
 	forbidden := func(e *peer.Event) bool {
 		for _, p := range s.ExpectClose.Without {
 			if r.like(p, c)(e) {
@@ -410,7 +410,7 @@ func describe(e *peer.Event, v codec.Version) string {
 }
 
 func (r *runner) expectNone(s *Step) error {
-	c := r.conn(s.On)
+	c := r.conn(s.Conn)
 	match := r.like(s.ExpectNone, c)
 	if s.Fence != nil {
 		if err := r.prove(s, c); err != nil {

@@ -46,9 +46,9 @@ unique: q7w2e
 steps:
   - open: c1
   - send: {type: connect, client_id: q7w2ec1, properties: {session_expiry_interval: 60}}
-    on: c1
+    conn: c1
   - expect: {type: connack, reason: success}
-    on: c1
+    conn: c1
 `+steps)
 	if cfg.Dial == nil {
 		cfg.Dial = serve(t, broker.Config{})
@@ -90,12 +90,12 @@ func TestGoodFilesAreFollowed(t *testing.T) {
 // Each expectation must be able to fail, and say why.
 func TestDepartures(t *testing.T) {
 	const subscribe = `  - send: {type: subscribe, id: 1, filters: [{filter: q7w2e/t, qos: 2}]}
-    on: c1
+    conn: c1
   - expect: {type: suback}
-    on: c1
+    conn: c1
 `
 	const publish = `  - send: {type: publish, topic: q7w2e/t, qos: 1, id: 5, payload: x, properties: {content_type: text}}
-    on: c1
+    conn: c1
 `
 	for _, tt := range []struct{ name, steps, want string }{
 		{"missing", "  - expect: {type: pingresp}\n    within: 20ms\n", "nothing of the kind came within 20ms"},
@@ -116,7 +116,7 @@ func TestDepartures(t *testing.T) {
 		{"reason of the end", "  - send_hex: 36 07 00 01 61 00 01 00 78\n  - expect_close: {reason: [0x8E]}\n", "DISCONNECT reason=0x81"},
 		{"arrived", "  - send: {type: pingreq}\n  - expect_none: {type: pingresp}\n    for: 5s\n", "PINGRESP arrived"},
 		{"arrived before the fence", subscribe + publish + "  - expect_none: {type: publish, payload: x}\n    fence: {from: c1, topic: q7w2e/t, qos: 1}\n", "PUBLISH topic="},
-		{"no fence", "  - expect_none: {type: publish}\n    fence: {from: c1, topic: q7w2e/t, qos: 1}\n    on: c1\n", "the marker published behind did not arrive"},
+		{"no fence", "  - expect_none: {type: publish}\n    fence: {from: c1, topic: q7w2e/t, qos: 1}\n    conn: c1\n", "the marker published behind did not arrive"},
 		{"reference", "  - send: {type: puback, id: $c1.publish.1}\n", "only 0 packets of the type"},
 		{"end first", "  - send_hex: 36 07 00 01 61 00 01 00 78\n  - expect: {type: pingresp}\n", "the connection ended first"},
 	} {
@@ -144,7 +144,7 @@ func TestFencesAtEveryQoS(t *testing.T) {
 	for _, qos := range []string{"0", "1", "2"} {
 		for _, ack := range []string{"auto", "manual"} {
 			out := run(t, `  - ack: `+ack+`
-    on: c1
+    conn: c1
   - send: {type: subscribe, id: 1, filters: [{filter: q7w2e/t, qos: `+qos+`}]}
   - expect: {type: suback}
   - expect_none: {type: publish}
@@ -175,13 +175,13 @@ func TestStepsBehindADepartureAreSkipped(t *testing.T) {
 func TestRunsAreApart(t *testing.T) {
 	dial := serve(t, broker.Config{})
 	steps := `  - send: {type: publish, topic: q7w2e/r, retain: true, payload: kept}
-    on: c1
+    conn: c1
   - send_hex: 82 0d 00 01 00 00 07 71 37 77 32 65 2f 72 00
-    on: c1
+    conn: c1
   - expect: {type: suback, reasons: [0]}
-    on: c1
+    conn: c1
   - expect: {type: publish, topic: q7w2e/r, payload: kept, retain: true}
-    on: c1
+    conn: c1
 `
 	for range 2 {
 		if d := run(t, steps, scenarios.RunConfig{Dial: dial, Unique: "abcde"}).Departure(); d != nil {

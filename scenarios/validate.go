@@ -127,20 +127,20 @@ func (c *checker) step(path string, s *Step) {
 // returns its version.
 func (c *checker) on(path, kind string, s *Step) codec.Version {
 	if kind == "open" || kind == "wait" || kind == "close" {
-		if s.On != "" {
-			c.bad(path+".on", "%s stands without it", kind)
+		if s.Conn != "" {
+			c.bad(path+".conn", "%s stands without it", kind)
 		}
 		return 0
 	}
-	if s.On == "" {
+	if s.Conn == "" {
 		if len(c.order) != 1 {
-			c.bad(path+".on", "it is missing: name one of the connections that are open, %s", strings.Join(c.order, ", "))
+			c.bad(path+".conn", "it is missing: name one of the connections that are open, %s", strings.Join(c.order, ", "))
 			return c.x.Version()
 		}
 		return c.open[c.order[0]]
 	}
-	c.known(path+".on", s.On)
-	return c.open[s.On]
+	c.known(path+".conn", s.Conn)
+	return c.open[s.Conn]
 }
 
 func (c *checker) known(path, name string) {
