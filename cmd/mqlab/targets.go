@@ -175,7 +175,7 @@ func severalForms(reports []*conformance.Report, verbose bool) map[string]form {
 // writeReports writes the reports in every form that is asked for, and the findings as a list of
 // expected ones.
 func (e *env) writeReports(c *cli.Context, reports []*conformance.Report) error {
-	forms := map[string]form{}
+	var forms map[string]form
 	switch len(reports) {
 	case 0:
 		return nil
