@@ -301,7 +301,8 @@ func openUntilPuback(t *T) {
 			if _, ok := open[payload]; !ok {
 				continue
 			}
-			t.Judge().ArrivesMatching(sub, fmt.Sprintf("%q, which no PUBACK has answered, again", payload), withPayload(topic, payload))
+			e := t.Judge().ArrivesMatching(sub, fmt.Sprintf("%q, which no PUBACK has answered, again", payload), withPayload(topic, payload))
+			open[payload] = e.Packet.(*codec.Publish).PacketID // that it stays the same is another rule
 		}
 		sub.Ping()
 		if acknowledgedAgain() {
