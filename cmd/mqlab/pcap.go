@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,7 @@ func pcapCommand(e *env) *cli.Command {
 			"mqlab pcap --format json capture.pcap"),
 		ArgsUsage:   "FILE...",
 		Flags:       append(pcapInput(), append(pcapChoice(), timeFlag(), passwordsFlag(), formatFlag("text", "json", "csv"), outputFlag())...),
-		Subcommands: []*cli.Command{pcapTreeCommand(e)},
+		Subcommands: []*cli.Command{pcapTreeCommand(e), pcapStatsCommand(e), pcapLintCommand(e)},
 		Action: func(c *cli.Context) error {
 			format, err := oneOf("format", c.String("format"), "text", "json", "csv")
 			if err != nil {
@@ -317,4 +318,11 @@ func streams(n int) string {
 		return "1 stream"
 	}
 	return ui.Count(int64(n)) + " streams"
+}
+
+// writeJSONLine writes v on a line of its own.
+func writeJSONLine(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
