@@ -214,6 +214,9 @@ func truthRow(p *pcap.Packet) map[string]string {
 		}
 		m["props"] = truthProps(&q.Props)
 	}
+	for k, v := range m { // packets are borrowed
+		m[k] = strings.Clone(v)
+	}
 	return m
 }
 
