@@ -48,6 +48,7 @@ var propertyCodeChecks = []Check{{
 		// A DISCONNECT that is found malformed shows in the Will, which a valid one takes back.
 		topic, watcher := t.Topic("will"), t.Connect()
 		watcher.Subscribe(1, topic)
+		t.willFence(watcher, topic, 1) // the target publishes Wills at all
 		c := t.Connect(withWill(topic, lastWords, 1))
 		c.SendRaw(0xE0, 4, 0, 2, 0x7F, 0)
 		c.AwaitClose(t.Timeout())

@@ -61,7 +61,7 @@ var aliasMutants = []Mutant{{
 	New:   outboundAlias(func(most uint32) uint32 { return most + 1 }),
 }, {
 	Name: "alias/zero-sent", Versions: mqtt5, Rule: "MQTT-3.3.2-8",
-	Falls: []string{"MQTT-3.3.2-11"},
+	Falls: []string{"MQTT-3.3.2-11", "MQTT-3.1.2-26", "P-3.3.4-topic-alias-range"},
 	New:   outboundAlias(func(uint32) uint32 { return 0 }),
 }, {
 	Name: "alias/zero-undetected", Versions: mqtt5, Rule: "MQTT-3.3.2-8", Warn: true,

@@ -117,7 +117,7 @@ var connackMutants = []Mutant{{
 	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Connack) { raw.Raw[2] |= 2 }),
 }, {
 	Name: "connack/bytes-behind-properties", Versions: mqtt5, Rule: "P-3.2.3-no-payload",
-	Falls: []string{"MQTT-2.2.2-1", "P-2.1.4-length-mismatch"},
+	Falls: []string{"MQTT-2.2.2-1", "P-2.1.4-length-mismatch", "MQTT-3.1.2-24", "MQTT-3.2.2-19"},
 	New: alterDown(func(_ *Link, raw *Packet, _ *codec.Connack) {
 		if raw.Raw[1] < 0x7F {
 			raw.Raw[1]++

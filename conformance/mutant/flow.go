@@ -36,8 +36,16 @@ var flowMutants = []Mutant{{
 	Name: "flow/others-wait-at-quota-zero", Versions: mqtt5, Rule: "MQTT-4.9.0-3",
 	Falls: []string{"MQTT-3.3.4-10"},
 	New: func() *Hooks {
-		open := map[*Link]map[uint16]bool{}
+		open, waiting := map[*Link]map[uint16]bool{}, map[*Link][][]byte{}
 		return &Hooks{Up: func(l *Link, raw *Packet) {
+			defer func() {
+				if len(open[l]) == 0 {
+					for _, b := range waiting[l] {
+						l.ToClient(b...)
+					}
+					delete(waiting, l)
+				}
+			}()
 			switch p := raw.Packet.(type) {
 			case *codec.Puback:
 				delete(open[l], p.PacketID)
@@ -59,6 +67,7 @@ var flowMutants = []Mutant{{
 				}
 			case *codec.Puback, *codec.Pubrec:
 				if w := window(l); w > 0 && len(open[l]) >= w {
+					waiting[l] = append(waiting[l], raw.Raw)
 					raw.Drop()
 				}
 			}

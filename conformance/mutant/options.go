@@ -132,6 +132,7 @@ var optionMutants = []Mutant{{
 	}),
 }, {
 	Name: "options/two-reason-strings-in-suback", Versions: mqtt5, Rule: "P-3.9.2.1.2-reason-string-duplicate",
+	Falls: []string{"MQTT-3.1.2-29"},
 	New: alterDown(func(_ *Link, raw *Packet, p *codec.Suback) {
 		if len(p.Reasons) == 1 && p.Props.Empty() {
 			raw.Set(append(twoReasonStrings(0x90, p.PacketID), byte(p.Reasons[0]))...)
@@ -139,6 +140,7 @@ var optionMutants = []Mutant{{
 	}),
 }, {
 	Name: "options/two-reason-strings-in-unsuback", Versions: mqtt5, Rule: "P-3.9.2.1.2-reason-string-duplicate",
+	Falls: []string{"MQTT-3.1.2-29"},
 	New: alterDown(func(_ *Link, raw *Packet, p *codec.Unsuback) {
 		if len(p.Reasons) == 1 && p.Props.Empty() {
 			raw.Set(append(twoReasonStrings(0xB0, p.PacketID), byte(p.Reasons[0]))...)

@@ -55,7 +55,7 @@ var packetIDMutants = []Mutant{{
 }, {
 	Name: "packetid/pubrel-with-another", Versions: both, Rule: "MQTT-2.3.1-6", Rule5: "MQTT-2.2.1-5",
 	Falls:  []string{"MQTT-3.10.4-3", "MQTT-4.3.3-1", "MQTT-4.6.0-6"},
-	Falls5: []string{"MQTT-3.10.4-3", "MQTT-4.3.3-4", "MQTT-4.6.0-6", "MQTT-4.8.2-4", "P-3.4.2.1-short-ack"},
+	Falls5: []string{"MQTT-3.10.4-3", "MQTT-4.3.3-4", "MQTT-4.6.0-6", "MQTT-4.8.2-4", "P-3.4.2.1-short-ack", "MQTT-3.3.4-9", "MQTT-4.9.0-1", "MQTT-4.9.0-2"},
 	New: func() *Hooks {
 		const other = 0x4000
 		return &Hooks{Down: func(l *Link, raw *Packet) {

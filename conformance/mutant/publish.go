@@ -121,12 +121,12 @@ var publishMutants = []Mutant{{
 }, {
 	Name: "publish/puback-missing", Versions: both, Rule: "MQTT-3.3.4-1",
 	Falls:  []string{"MQTT-4.3.2-2", "MQTT-2.3.1-6"},
-	Falls5: []string{"MQTT-4.3.2-4", "MQTT-2.2.1-5", "P-3.1.4-early-packets", "P-4.13.1-other-sessions"},
+	Falls5: []string{"MQTT-4.3.2-4", "MQTT-2.2.1-5", "P-3.1.4-early-packets", "P-4.13.1-other-sessions", "MQTT-3.2.2-9"},
 	New:    alterDown(func(_ *Link, raw *Packet, _ *codec.Puback) { raw.Drop() }),
 }, {
 	Name: "publish/pubrec-for-qos1", Versions: both, Rule: "MQTT-3.3.4-1",
 	Falls:  []string{"MQTT-4.3.2-2", "MQTT-4.3.3-2"},
-	Falls5: []string{"MQTT-4.3.2-4", "MQTT-4.3.3-8", "P-3.1.4-early-packets", "P-4.13.1-other-sessions"},
+	Falls5: []string{"MQTT-4.3.2-4", "MQTT-4.3.3-8", "P-3.1.4-early-packets", "P-4.13.1-other-sessions", "MQTT-3.2.2-9"},
 	New: alterDown(func(l *Link, raw *Packet, p *codec.Puback) {
 		raw.Encode(&codec.Pubrec{PacketID: p.PacketID}, l.Version)
 	}),

@@ -91,6 +91,7 @@ var redeliveryMutants = []Mutant{{
 	},
 }, {
 	Name: "redelivery/refused-message-again", Versions: mqtt5, Rule: "MQTT-4.4.0-2",
+	Falls: []string{"P-4.9-quota-replenish"},
 	New: swallow(func(_ *Link, p *Packet) bool {
 		switch q := p.Packet.(type) {
 		case *codec.Puback:

@@ -83,7 +83,7 @@ var unsubscribeMutants = []Mutant{{
 	}, answerWith(codec.Success)),
 }, {
 	Name: "unsubscribe/without-effect", Versions: both, Rule: "MQTT-3.10.4-2",
-	Falls: []string{"MQTT-3.10.4-1"}, Falls5: []string{"MQTT-3.10.4-1", "P-3.10.4-buffered-messages", "MQTT-3.3.1-10"},
+	Falls: []string{"MQTT-3.10.4-1"}, Falls5: []string{"MQTT-3.10.4-1", "P-3.10.4-buffered-messages", "MQTT-3.3.1-10", "P-2.2.2.2-identifier-wrong-packet"},
 	New: tolerate(func(r *request) bool {
 		return !r.subscribe && r.flags == 2 && !r.overrun && len(r.filters) == 1 && strings.HasSuffix(r.filters[0], "/a") && !strings.HasPrefix(r.filters[0], "$")
 	}, answerWith(codec.Success)),
