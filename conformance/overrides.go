@@ -84,15 +84,20 @@ func (t *T) mute(keepAlive uint16) *idleConn {
 	return i
 }
 
-// longestIdle is the longest Keep Alive that is waited for at patience 1.
-const longestIdle = 10 * time.Second
+const (
+	longestIdle = 10 * time.Second // the longest Keep Alive that is waited for at patience 1
+	longestEver = 10 * time.Minute // and at any
+)
 
 // judge waits for the end of the connection. No upper bound is given, so the timer may be a
 // coarse one, and only a connection that is still served long after is a breach.
 func (i *idleConn) judge(x *Expectation) {
 	t := x.t
 	period := time.Duration(i.inForce) * time.Second
-	if period > t.Patience(longestIdle) {
+	switch {
+	case period > longestEver:
+		t.Inconclusive("the Keep Alive in force, %v, is too long to wait for", period)
+	case period > t.Patience(longestIdle):
 		t.Inconclusive("the Keep Alive in force, %v, is too long to wait for: --patience %d waits long enough", period, int(period/longestIdle)+1)
 	}
 	expected := fmt.Sprintf("the connection ends after %v of silence", period*3/2)
