@@ -8,31 +8,35 @@ import (
 	"github.com/mqlab/mqlab/internal/peer"
 )
 
-var ackChecks = []Check{{
-	Name:     "acks/puback-code",
-	Rules:    []string{"MQTT-3.4.2-1"},
-	Versions: MQTT5,
-	Needs:    CapQoS1,
-	Run:      func(t *T) { t.judgeCodes(codec.TypePuback, pubackCodes) },
-}, {
-	Name:     "acks/pubrec-code",
-	Rules:    []string{"MQTT-3.5.2-1"},
-	Versions: MQTT5,
-	Needs:    CapQoS2,
-	Run:      func(t *T) { t.judgeCodes(codec.TypePubrec, pubackCodes) },
-}, {
-	Name:     "acks/pubrel-code",
-	Rules:    []string{"MQTT-3.6.2-1"},
-	Versions: MQTT5,
-	Needs:    CapQoS2,
-	Run:      func(t *T) { t.judgeCodes(codec.TypePubrel, pubrelCodes) },
-}, {
-	Name:     "acks/pubcomp-code",
-	Rules:    []string{"MQTT-3.7.2-1"},
-	Versions: MQTT5,
-	Needs:    CapQoS2,
-	Run:      func(t *T) { t.judgeCodes(codec.TypePubcomp, pubrelCodes) },
-},
+var ackChecks = []Check{
+	{
+		Name:     "acks/puback-code",
+		Rules:    []string{"MQTT-3.4.2-1"},
+		Versions: MQTT5,
+		Needs:    CapQoS1,
+		Run:      func(t *T) { t.judgeCodes(codec.TypePuback, pubackCodes) },
+	},
+	{
+		Name:     "acks/pubrec-code",
+		Rules:    []string{"MQTT-3.5.2-1"},
+		Versions: MQTT5,
+		Needs:    CapQoS2,
+		Run:      func(t *T) { t.judgeCodes(codec.TypePubrec, pubackCodes) },
+	},
+	{
+		Name:     "acks/pubrel-code",
+		Rules:    []string{"MQTT-3.6.2-1"},
+		Versions: MQTT5,
+		Needs:    CapQoS2,
+		Run:      func(t *T) { t.judgeCodes(codec.TypePubrel, pubrelCodes) },
+	},
+	{
+		Name:     "acks/pubcomp-code",
+		Rules:    []string{"MQTT-3.7.2-1"},
+		Versions: MQTT5,
+		Needs:    CapQoS2,
+		Run:      func(t *T) { t.judgeCodes(codec.TypePubcomp, pubrelCodes) },
+	},
 	fittingAck("acks/puback-reason-string-fits", "MQTT-3.4.2-2", CapQoS1, codec.TypePuback, codec.PropReasonString),
 	fittingAck("acks/puback-user-property-fits", "MQTT-3.4.2-3", CapQoS1, codec.TypePuback, codec.PropUserProperty),
 	fittingAck("acks/pubrec-reason-string-fits", "MQTT-3.5.2-2", CapQoS2, codec.TypePubrec, codec.PropReasonString),
@@ -47,14 +51,16 @@ var ackChecks = []Check{{
 		Versions: MQTT5,
 		Needs:    CapQoS1,
 		Run:      everyForm,
-	}, {
+	},
+	{
 		Name:     "acks/second-reason-string-detected",
 		Rules:    []string{"P-3.4.2.2-ack-reason-string-duplicate"},
 		Breaks:   []string{"P-3.4.2.2-ack-reason-string-duplicate"},
 		Versions: MQTT5,
 		Needs:    CapQoS1,
 		Run:      secondReasonString,
-	}, {
+	},
+	{
 		Name:     "acks/one-reason-string",
 		Rules:    []string{"P-3.4.2.2-ack-reason-string-duplicate"},
 		Versions: MQTT5,
@@ -71,7 +77,8 @@ var ackChecks = []Check{{
 				t.Inconclusive("the target sent no acknowledgement")
 			}
 		},
-	}, {
+	},
+	{
 		Name:     "acks/unknown-id-harms-nobody",
 		Rules:    []string{"P-3.4.4-unknown-puback"},
 		Breaks:   []string{"P-3.4.4-unknown-puback"},
@@ -134,8 +141,10 @@ func (t *T) everyAck(edits ...func(*codec.Connect)) []*peer.Event {
 		t.Inconclusive("%s: the subscription was refused", c.Name())
 	}
 	stimuli := []*codec.Publish{
-		{Topic: topic, QoS: 1, PacketID: 11}, {Topic: t.Topic("nobody"), QoS: 1, PacketID: 12},
-		{Topic: topic, QoS: 2, PacketID: 21}, {Topic: t.Topic("nobody"), QoS: 2, PacketID: 22},
+		{Topic: topic, QoS: 1, PacketID: 11},
+		{Topic: t.Topic("nobody"), QoS: 1, PacketID: 12},
+		{Topic: topic, QoS: 2, PacketID: 21},
+		{Topic: t.Topic("nobody"), QoS: 2, PacketID: 22},
 	}
 	if forbidden := t.Config().ForbiddenTopic; forbidden != "" {
 		stimuli = append(stimuli, &codec.Publish{Topic: forbidden, QoS: 1, PacketID: 13}, &codec.Publish{Topic: forbidden, QoS: 2, PacketID: 23})

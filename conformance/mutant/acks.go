@@ -31,19 +31,22 @@ var ackMutants = []Mutant{
 				}
 			}}
 		},
-	}, {
+	},
+	{
 		Name: "acks/form-with-property-length-unheard", Versions: mqtt5, Rule: "P-3.4.2.1-short-ack",
 		Falls: []string{"MQTT-4.3.3-4"},
 		New: swallow(func(_ *Link, raw *Packet) bool {
 			return isAck(raw.Packet) && len(raw.Raw) == 6 && raw.Raw[4] == 0
 		}),
-	}, {
+	},
+	{
 		Name: "acks/second-reason-string-undetected", Versions: mqtt5, Rule: "P-3.4.2.2-ack-reason-string-duplicate", Warn: true,
 		New: swallow(func(_ *Link, raw *Packet) bool {
 			typ := codec.Type(raw.Raw[0] >> 4)
 			return typ >= codec.TypePuback && typ <= codec.TypePubcomp && len(raw.Raw) == 16
 		}),
-	}, {
+	},
+	{
 		Name: "acks/two-reason-strings-from-the-server", Versions: mqtt5, Rule: "P-3.4.2.2-ack-reason-string-duplicate",
 		Falls: []string{"MQTT-3.1.2-29"},
 		New: alterDown(func(_ *Link, raw *Packet, p *codec.Puback) {
@@ -52,7 +55,8 @@ var ackMutants = []Mutant{
 				raw.Set(append([]byte{0x40, 12, byte(p.PacketID >> 8), byte(p.PacketID), byte(p.Reason), 8}, one+one...)...)
 			}
 		}),
-	}, {
+	},
+	{
 		Name: "acks/unknown-id-ends-other-connections", Versions: mqtt5, Rule: "P-3.4.4-unknown-puback",
 		New: func() *Hooks {
 			return &Hooks{Up: func(l *Link, raw *Packet) {
@@ -72,7 +76,8 @@ var ackMutants = []Mutant{
 				}
 			}}
 		},
-	}, {
+	},
+	{
 		Name: "acks/unknown-id-ends-its-connection", Versions: mqtt5,
 		Legal: "no reaction to an acknowledgement with an unknown Packet Identifier is stated",
 		New: func() *Hooks {
@@ -83,7 +88,8 @@ var ackMutants = []Mutant{
 				}
 			}}
 		},
-	}, {
+	},
+	{
 		Name: "acks/unknown-pubrec-answered", Versions: mqtt5,
 		Legal: "PUBREL with 0x92 may answer a PUBREC with an unknown Packet Identifier",
 		New: func() *Hooks {
@@ -94,7 +100,8 @@ var ackMutants = []Mutant{
 				}
 			}}
 		},
-	}, {
+	},
+	{
 		Name: "acks/in-the-longest-form", Versions: mqtt5,
 		Legal: "an acknowledgement may spell out code 0x00 and an empty property set",
 		New: func() *Hooks {
@@ -104,7 +111,8 @@ var ackMutants = []Mutant{
 				}
 			}}
 		},
-	}, {
+	},
+	{
 		Name: "acks/no-matching-subscribers", Versions: mqtt5,
 		Legal: "PUBACK and PUBREC may say that nobody has subscribed",
 		New: func() *Hooks {

@@ -91,7 +91,7 @@ var overlapMutants = []Mutant{{
 		}
 	}),
 }, {
-	Name: "overlap/copy-with-foreign-identifier", Versions: mqtt5, Rule: "MQTT-3.3.4-5",
+	Name: "overlap/copy-with-foreign-identifier", Versions: mqtt5, Rule: "MQTT-3.3.4-5", Falls: []string{"P-3.3.4-foreign-subscription-identifier"},
 	New: overlapping(func(c *courier, l *Link, p *codec.Publish, subs []held) {
 		for _, s := range subs {
 			id := s.id

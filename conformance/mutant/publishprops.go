@@ -76,7 +76,7 @@ func undetected(name, rule string, match func(p *codec.Publish) bool) Mutant {
 func passedOn(name, rule string, match func(p *codec.Publish) bool) Mutant {
 	return Mutant{
 		Name: "properties/" + name + "-passed-on", Versions: mqtt5, Rule: rule,
-		Falls: []string{"MQTT-4.13.1-1", "MQTT-1.5.4-1", "MQTT-1.5.4-2", "MQTT-3.3.4-3", "P-3.3.4-foreign-subscription-identifier"},
+		Falls: []string{"MQTT-4.13.1-1", "MQTT-1.5.4-1", "MQTT-1.5.4-2", "MQTT-3.3.4-3", "MQTT-4.7.3-2", "P-3.3.4-foreign-subscription-identifier"},
 		New:   passOn(match),
 	}
 }
