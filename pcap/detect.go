@@ -131,7 +131,7 @@ func (d *Dissector) detect(c *conn, final bool) error {
 		switch k, more := opening(b); {
 		case k == kindMQTT:
 			c.setSide(p.dir, codec.Client, true)
-			return d.decide(c, kindMQTT, i)
+			return d.decide(c, kindMQTT)
 		case start && k == kindWebSocket:
 			return d.decideHTTP(c)
 		case start && k == kindTLS && !c.encrypted():
@@ -156,9 +156,9 @@ func (d *Dissector) detect(c *conn, final bool) error {
 	}
 	switch {
 	case points >= need && c.kind == kindForced, points >= need && !(pr.dead[0] && pr.dead[1]):
-		return d.decide(c, kindMQTT, 0)
+		return d.decide(c, kindMQTT)
 	case c.kind == kindForced && (pr.size >= 64 || final) && !waiting:
-		return d.decide(c, kindMQTT, 0)
+		return d.decide(c, kindMQTT)
 	case waiting:
 		return nil
 	case pr.dead[0] && pr.dead[1], final,
@@ -235,8 +235,8 @@ func prefix(b []byte, want string, k kind) (kind, bool) {
 	return kindUnknown, len(b) < len(want) && want[:len(b)] == string(b)
 }
 
-// decide settles the kind and takes in again what was kept, from piece number from on.
-func (d *Dissector) decide(c *conn, k kind, from int) error {
+// decide settles the kind and takes in again what was kept.
+func (d *Dissector) decide(c *conn, k kind) error {
 	pr := c.probe
 	c.kind, c.probe = k, nil
 	d.sum.MQTT++
@@ -250,7 +250,7 @@ func (d *Dissector) decide(c *conn, k kind, from int) error {
 			c.mqtt[dir].lost = true
 		}
 	}
-	return d.replay(c, pr.pieces[from:])
+	return d.replay(c, pr.pieces)
 }
 
 func (d *Dissector) replay(c *conn, pieces []piece) error {

@@ -92,11 +92,25 @@ func (j *JSON) text(name, v string) {
 	j.bytes(name, []byte(v))
 }
 
+// plain are the bytes that stand for themselves in a JSON string.
+var plain = func() (t [256]bool) {
+	for ch := range t {
+		t[ch] = ch >= 0x20 && ch < 0x7F && ch != '"' && ch != '\\'
+	}
+	return t
+}()
+
 // appendQuoted appends a JSON string. Bytes that are not UTF-8 become U+FFFD.
 func appendQuoted[T string | []byte](b []byte, s T) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {
+		for i < len(s) && plain[s[i]] {
+			i++
+		}
+		if i == len(s) {
+			break
+		}
 		ch := s[i]
 		if ch >= 0x20 && ch < utf8.RuneSelf && ch != '"' && ch != '\\' && ch != 0x7F {
 			i++

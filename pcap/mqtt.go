@@ -1,6 +1,7 @@
 package pcap
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/mqlab/mqlab/codec"
@@ -10,6 +11,7 @@ const (
 	maxKept    = 4 << 20  // bytes kept of one packet
 	maxKeptAll = 32 << 20 // and of all that are not complete
 	maxSync    = 16 << 10 // bytes in which the next packet is looked for
+	maxOpen    = 64       // places that may be its beginning
 	maxAliases = 256 << 10
 )
 
@@ -20,6 +22,7 @@ type cutter struct {
 	got  int    // bytes of it that have passed, kept or not
 	hole bool   // something of it is missing: what follows is not kept
 	lost bool   // where the next packet begins is not known: buf is what is looked through
+	open []int // places in buf where a packet may begin
 	// passed counts bytes that were passed over in search of a packet.
 	passed int64
 }
@@ -157,40 +160,59 @@ func (d *Dissector) gap(c *conn, dir int, lost, skipped int64, frame int, nanos 
 	return d.cfg.Gap(&Gap{Stream: &c.Stream, From: c.side[dir], Frame: frame, File: d.file, Nanos: nanos, Lost: lost, Skipped: skipped})
 }
 
-// resync looks for the next packet after bytes were lost, at the beginning of b, which is a segment
+// resync looks for the next packet after bytes were lost: at the beginning of b, which is a segment
 // and so most often a packet, and else at every place in what has come since. It returns the bytes
 // from the packet on, or nil.
 func (d *Dissector) resync(c *conn, dir int, b []byte, frame int, nanos int64) ([]byte, error) {
 	h := &c.mqtt[dir]
-	at := -1
 	kept := len(h.buf)
-	if n, chain, exact := d.chain(b); n && (exact || chain >= 2) {
-		at = kept
-	}
 	d.hold(h, b)
 	buf := h.buf
+	at := -1
+	if ok, chain, exact := d.chain(buf[kept:]); ok && (exact && chain > 0 || chain >= 2) {
+		at = kept
+	}
+	// What has been ruled out stays ruled out; the other places wait for more bytes.
+	open := h.open[:0]
+	look := func(i int) bool {
+		ok, chain, exact := d.chain(buf[i:])
+		if ok && (chain >= 3 || chain >= 2 && exact) {
+			at = i
+			return true
+		}
+		if ok {
+			open = append(open, i)
+		}
+		return false
+	}
 	if at < 0 {
-		for i := range buf {
-			if i == kept && i > 0 {
-				continue // looked at above
-			}
-			if n, chain, exact := d.chain(buf[i:]); n && (chain >= 3 || chain >= 2 && exact) {
-				at = i
-				break
-			}
+		old := h.open
+		for len(old) > 0 && !look(old[0]) {
+			old = old[1:]
+		}
+		for i := kept; i < len(buf) && at < 0; i++ {
+			look(i)
 		}
 	}
 	if at < 0 {
+		if over := len(open) - maxOpen; over > 0 {
+			open = slices.Delete(open, 0, over)
+		}
+		h.open = open
 		if over := len(buf) - maxSync; over > 0 {
 			h.passed += int64(over)
 			copy(h.buf, h.buf[over:])
 			h.buf = h.buf[:maxSync]
 			d.heldBytes -= over
+			for i := range h.open {
+				h.open[i] -= over
+			}
+			h.open = slices.DeleteFunc(h.open, func(i int) bool { return i < 0 })
 		}
 		return nil, nil
 	}
 	h.passed += int64(at)
-	h.lost = false
+	h.lost, h.open = false, nil
 	d.drop(h)
 	if h.passed > 0 {
 		passed := h.passed
@@ -205,8 +227,8 @@ func (d *Dissector) resync(c *conn, dir int, b []byte, frame int, nanos int64) (
 	return buf[at:], nil
 }
 
-// chain follows packets from the start of b: whether there is one, how many whole ones follow one
-// another, and whether they end where b does.
+// chain follows packets from the start of b: whether they are plausible as far as b goes, how many
+// whole ones follow one another, and whether they end where b does.
 func (d *Dissector) chain(b []byte) (ok bool, n int, exact bool) {
 	for len(b) > 0 && n < 8 {
 		size, points, v := d.plausible(b)
@@ -218,7 +240,7 @@ func (d *Dissector) chain(b []byte) (ok bool, n int, exact bool) {
 			if points > 0 && size-len(b) < maxKept {
 				return true, n + 1, true
 			}
-			return n > 0, n, false
+			return true, n, false
 		}
 		n++
 		b = b[size:]
