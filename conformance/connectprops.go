@@ -169,6 +169,9 @@ func repeatedUserProperties(t *T) {
 			if c.Take(t.Timeout(), ofType(codec.TypePingresp)) != nil {
 				return true, 0
 			}
+			if _, ended := c.Closed(); !ended {
+				t.Inconclusive("%s: the connection is open, and PINGREQ is not answered", c.Name())
+			}
 			for _, e := range c.Pending(ofType(codec.TypeDisconnect)) {
 				reason = e.Packet.(*codec.Disconnect).Reason
 			}
