@@ -22,7 +22,7 @@ type cutter struct {
 	got  int    // bytes of it that have passed, kept or not
 	hole bool   // something of it is missing: what follows is not kept
 	lost bool   // where the next packet begins is not known: buf is what is looked through
-	open []int // places in buf where a packet may begin
+	open []int  // places in buf where a packet may begin
 	// passed counts bytes that were passed over in search of a packet.
 	passed int64
 }

@@ -26,35 +26,46 @@ func pcapCommand(e *env) *cli.Command {
 			"mqlab pcap capture.pcapng",
 			"mqlab pcap --filter 'type=publish topic=site/#' --time absolute capture.pcap.gz",
 			"mqlab pcap --format json capture.pcap"),
-		ArgsUsage:   "FILE...",
-		Flags:       append(pcapInput(), append(pcapChoice(), timeFlag(), passwordsFlag(), formatFlag("text", "json", "csv"), outputFlag())...),
-		Subcommands: []*cli.Command{pcapTreeCommand(e), pcapStatsCommand(e), pcapLintCommand(e)},
+		ArgsUsage: "FILE...",
+		Flags:     append(pcapInput(), append(pcapChoice(), timeFlag(), passwordsFlag(), formatFlag("text", "json", "csv"), outputFlag())...),
+		Subcommands: []*cli.Command{
+			pcapTreeCommand(e), pcapStatsCommand(e), pcapFlowCommand(e), pcapLintCommand(e), pcapExportCommand(e), pcapLiveCommand(e),
+		},
 		Action: func(c *cli.Context) error {
-			format, err := oneOf("format", c.String("format"), "text", "json", "csv")
+			sink, err := e.pcapFormat(c)
 			if err != nil {
 				return err
 			}
-			style, err := timeStyle(c)
-			if err != nil {
-				return err
-			}
-			return e.pcapPackets(c, func(out output, prompt bool) pcapSink {
-				switch format {
-				case "json":
-					j := pcap.NewJSON(out)
-					j.Passwords, j.Files, j.Prompt = c.Bool("passwords"), c.NArg() > 1, prompt
-					return j
-				case "csv":
-					s := pcap.NewCSV(out)
-					s.Prompt = prompt
-					return s
-				}
-				l := pcap.NewList(out)
-				l.Time, l.UI, l.Width, l.Prompt = style, out.ui, out.width, prompt
-				return l
-			})
+			return e.pcapPackets(c, sink)
 		},
 	}
+}
+
+// pcapFormat returns the maker of the sink that the flags ask for.
+func (e *env) pcapFormat(c *cli.Context) (func(out output, prompt bool) pcapSink, error) {
+	format, err := oneOf("format", c.String("format"), "text", "json", "csv")
+	if err != nil {
+		return nil, err
+	}
+	style, err := timeStyle(c)
+	if err != nil {
+		return nil, err
+	}
+	return func(out output, prompt bool) pcapSink {
+		switch format {
+		case "json":
+			j := pcap.NewJSON(out)
+			j.Passwords, j.Files, j.Prompt = c.Bool("passwords"), c.NArg() > 1, prompt
+			return j
+		case "csv":
+			s := pcap.NewCSV(out)
+			s.Prompt = prompt
+			return s
+		}
+		l := pcap.NewList(out)
+		l.Time, l.UI, l.Width, l.Prompt = style, out.ui, out.width, prompt
+		return l
+	}, nil
 }
 
 func pcapTreeCommand(e *env) *cli.Command {
@@ -169,7 +180,7 @@ func (e *env) pcapPackets(c *cli.Context, sink func(out output, prompt bool) pca
 		d := pcap.NewDissector(cfg)
 		err := e.readCaptures(d, files)
 		if ferr := s.Flush(); ferr != nil && (err == nil || errors.Is(err, errEnough)) {
-			return fmt.Errorf("write the result: %w", ferr)
+			return ferr
 		}
 		if errors.Is(err, errEnough) {
 			return nil
