@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,52 +40,55 @@ func TestBaselinePasses(t *testing.T) {
 	t.Logf("%d checks judged %d rules in %v: %+v", len(rep.Checks), len(rep.Rules), rep.Elapsed.Round(time.Millisecond), rep.Counts)
 }
 
-// A mutant's missing answer is waited for briefly at first. On a busy machine an honest answer may
-// then seem missing too, so a mutant whose outcome is wrong is judged again, in less company and with patience.
-const (
-	hasty   = 2 * time.Second
-	patient = 6 * time.Second
-)
+// rounds are how mutants are judged: many at a time and with little patience at first. On a busy
+// machine an honest answer may then seem missing too, so a mutant whose outcome is wrong is judged
+// again in less company, and in the end alone.
+var rounds = []struct {
+	atATime int
+	timeout time.Duration
+}{{16, 2 * time.Second}, {4, 6 * time.Second}, {1, patient}}
+
+const patient = 15 * time.Second
 
 // TestMutants holds that each mutant is killed by a check that names its rule, at the grade
 // that the rule allows and with no verdict against an unrelated rule, and that legal ones pass.
 // Mutants mostly wait, so many are judged at a time, whatever -parallel says.
 func TestMutants(t *testing.T) {
-	type verdict struct {
-		name     string
-		problems chan []string
+	type trial struct {
+		mutant   *mutant.Mutant
+		version  rules.Versions
+		problems []string
 	}
-	slots := make(chan struct{}, 24)
-	again := make(chan struct{}, 4)
-	var verdicts []verdict
+	var all []*trial
 	for _, m := range mutant.All() {
 		for _, v := range m.Versions.Split() {
-			one := verdict{fmt.Sprintf("%s/%s", m.Name, v), make(chan []string, 1)}
-			if !wanted(one.name) {
-				continue
+			if wanted(m.Name + "/" + v.String()) {
+				all = append(all, &trial{mutant: m, version: v})
 			}
-			verdicts = append(verdicts, one)
-			go func() {
-				slots <- struct{}{}
-				problems := judgeMutant(t.Context(), m, v, hasty)
-				<-slots
-				if len(problems) > 0 {
-					again <- struct{}{}
-					problems = judgeMutant(t.Context(), m, v, patient)
-					<-again
-				}
-				one.problems <- problems
-			}()
 		}
 	}
-	for _, one := range verdicts {
-		t.Run(one.name, func(t *testing.T) {
-			for _, p := range <-one.problems {
+	open := all
+	for _, round := range rounds {
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, round.atATime)
+		for _, one := range open {
+			slots <- struct{}{}
+			wg.Go(func() {
+				one.problems = judgeMutant(t.Context(), one.mutant, one.version, round.timeout)
+				<-slots
+			})
+		}
+		wg.Wait()
+		open = slices.DeleteFunc(slices.Clone(open), func(one *trial) bool { return len(one.problems) == 0 })
+		t.Logf("%d of %d mutants are not as they should be when judged %d at a time", len(open), len(all), round.atATime)
+	}
+	for _, one := range all {
+		t.Run(one.mutant.Name+"/"+one.version.String(), func(t *testing.T) {
+			for _, p := range one.problems {
 				t.Error(p)
 			}
 		})
 	}
-	t.Logf("%d mutants judged", len(verdicts))
 }
 
 // wanted reports whether -run asks for the subtest of TestMutants.
