@@ -151,8 +151,8 @@ func (c *conn) link(at *conn) {
 // reused reports whether a SYN opens another connection between the same ends.
 func (c *conn) reused(dir int, s *segment) bool {
 	h := &c.tcp[dir]
-	if h.syn {
-		return h.isn != s.seq
+	if h.syn { // the same again is a repetition, unless all has been said
+		return h.isn != s.seq || c.shut && !s.has
 	}
 	if s.has { // SYN with ACK: the SYN before it has decided, unless it was not seen
 		return h.begun

@@ -31,7 +31,7 @@ var filterKeys = [][2]string{
 	{"client", "Client Identifier, with * and ?"},
 	{"stream", "number of the stream"},
 	{"qos", "QoS of PUBLISH"},
-	{"reason", "Reason Code as 0x87 or 135, or failed for any from 0x80"},
+	{"reason", "Reason Code as 0x87 or 135, or failed for any that refuses"},
 	{"rule", "id of a rule that the packet itself breaks, with * and ?"},
 	{"from", "client or server"},
 	{"id", "Packet Identifier"},
@@ -164,7 +164,8 @@ func (t *term) match(p *Packet) bool {
 		return slices.ContainsFunc(t.words, func(w string) bool { return matchTopic(w, p) })
 	case "reason":
 		return slices.ContainsFunc(reasonsOf(p, nil), func(r codec.ReasonCode) bool {
-			return has(int(r)) || r.Failed() && has(-1)
+			refused := r.Failed() || p.Type == codec.TypeConnack && p.Version != codec.V5 && r != 0
+			return has(int(r)) || refused && has(-1)
 		})
 	case "rule":
 		for _, fault := range p.Faults {

@@ -84,3 +84,10 @@ func (k *KeyLog) find(random [32]byte) (secrets, bool) {
 	}
 	return *s, true
 }
+
+// Sessions returns the number of sessions that there are secrets of.
+func (k *KeyLog) Sessions() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.sessions)
+}

@@ -35,6 +35,7 @@ type List struct {
 	first   int64
 	last    int64
 	begun   bool
+	client  int // cells of the column
 	reasons []codec.ReasonCode
 }
 
@@ -51,13 +52,18 @@ func (l *List) Flush() error {
 }
 
 const (
-	clientCells = 21
-	typeCells   = 11
+	typeCells  = 11
+	wideClient = 21 // cells for a client where there is room, and for an IPv4 address with its port
+	slimClient = 12 // and where lines are short
+	wideLine   = 120
 )
 
 // header writes the titles of the columns; the first line does so by itself.
 func (l *List) header() {
-	l.begun = true
+	l.begun, l.client = true, wideClient
+	if l.Width > 0 && l.Width < wideLine {
+		l.client = slimClient
+	}
 	if l.UI == nil {
 		l.UI = ui.Plain()
 	}
@@ -65,7 +71,7 @@ func (l *List) header() {
 	if l.Time == TimeAbsolute {
 		time = "TIME" + spaces[:22]
 	}
-	title := time + " STREAM " + ui.Pad("CLIENT", clientCells) + "    " + ui.Pad("PACKET", typeCells) + " QOS       ID    SIZE  WHAT"
+	title := time + " STREAM " + ui.Pad("CLIENT", l.client) + "    " + ui.Pad("PACKET", typeCells) + " QOS      ID   SIZE  WHAT"
 	l.buf = append(l.buf, l.UI.Dim(l.cut(title))...)
 	l.buf = append(l.buf, '\n')
 }
@@ -97,11 +103,11 @@ func (l *List) Packet(p *Packet) error {
 		b = append(b, "     "...)
 	}
 	if id, ok := packetID(p); ok {
-		b = appendInt(b, int64(id), 7)
+		b = appendInt(b, int64(id), 6)
 	} else {
-		b = append(b, "       "...)
+		b = append(b, "      "...)
 	}
-	b = appendInt(b, int64(p.Size), 8)
+	b = appendInt(b, int64(p.Size), 7)
 	b = append(b, ' ', ' ')
 	if l.Width > 0 || l.UI.Color() {
 		l.info = l.what(l.info[:0], p)
@@ -161,13 +167,9 @@ func (l *List) prefix(b []byte, nanos int64, st *Stream, from codec.Side) []byte
 	b = appendInt(b, int64(st.ID), 7)
 	b = append(b, ' ')
 	if client == "" { // not known, or not yet: the address tells clients apart as well
-		n := len(b)
-		b = st.Client.AppendTo(b)
-		if cells := len(b) - n; cells < clientCells {
-			b = appendSpaces(b, clientCells-cells)
-		}
+		b = appendPadded(b, st.Client.String(), l.client)
 	} else {
-		b = appendPadded(b, client, clientCells)
+		b = appendPadded(b, client, l.client)
 	}
 	switch from {
 	case codec.Client:

@@ -24,8 +24,8 @@ type Replay struct {
 	asked     map[uint16]bool // Packet Identifiers of requests, whose answers are theirs
 }
 
-// errSeveral is for packets of more than one stream.
-var errSeveral = errors.New("the packets are of several streams; choose one, as in --filter stream=3")
+// ErrSeveral reports packets of more than one stream, where one was asked for.
+var ErrSeveral = errors.New("the packets are of several streams; choose one, as in --filter stream=3")
 
 // NewReplay returns an empty Replay.
 func NewReplay() *Replay {
@@ -50,7 +50,7 @@ func (r *Replay) Packet(p *Packet) error {
 		}
 	}
 	if r.stream != p.Stream {
-		return errSeveral
+		return ErrSeveral
 	}
 	if len(r.x.Steps) >= maxReplay {
 		r.cut = true
@@ -74,7 +74,12 @@ func (r *Replay) Packet(p *Packet) error {
 		}
 		r.asked[m.PacketID] = true
 	}
-	r.x.Steps = append(r.x.Steps, scenarios.SendStep(p.Raw, p.Version, scenarios.RunConfig{}))
+	var cfg scenarios.RunConfig
+	if m, ok := p.MQTT.(*codec.Connect); ok && len(m.Password) > 0 { // a placeholder takes its place
+		cfg.Password = string(m.Password)
+		r.x.About += "; the password is to be given anew"
+	}
+	r.x.Steps = append(r.x.Steps, scenarios.SendStep(p.Raw, p.Version, cfg))
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/mqlab/mqlab/internal/ui"
 	"github.com/mqlab/mqlab/pcap"
 )
 
@@ -122,7 +121,7 @@ func (e *env) exportCapture(c *cli.Context) error {
 		return nil
 	})
 	if err == nil && dropped > 0 {
-		fmt.Fprintf(e.stderr, "mqlab: %s packets were left out, as bytes of them are missing or broken\n", ui.Count(int64(dropped)))
+		fmt.Fprintf(e.stderr, "mqlab: %s left out, as bytes are missing or broken\n", plural(dropped, "packet"))
 	}
 	if err != nil {
 		return err
@@ -139,9 +138,22 @@ func (e *env) exportScenario(c *cli.Context) error {
 type replaySink struct {
 	*pcap.Replay
 	out output
+	err error
+}
+
+func (s *replaySink) Packet(p *pcap.Packet) error {
+	err := s.Replay.Packet(p)
+	if errors.Is(err, pcap.ErrSeveral) {
+		s.err = usagef("make a scenario: %w", err)
+		return errEnough
+	}
+	return err
 }
 
 func (s *replaySink) Flush() error {
+	if s.err != nil {
+		return s.err
+	}
 	x, err := s.Exchange()
 	if err != nil {
 		return exitWith(exitNo, fmt.Errorf("make a scenario: %w", err))

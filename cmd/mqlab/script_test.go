@@ -29,6 +29,11 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
+		Setup: func(e *testscript.Env) error { // captures are binary, and cannot stand in a script
+			dir, err := filepath.Abs(filepath.Join("testdata", "captures"))
+			e.Setenv("CAPTURES", dir)
+			return err
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": scriptExits,
 			"json":  scriptJSON,
