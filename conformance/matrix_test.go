@@ -46,7 +46,7 @@ func TestBaselinePasses(t *testing.T) {
 var rounds = []struct {
 	atATime int
 	timeout time.Duration
-}{{16, 2 * time.Second}, {4, 6 * time.Second}, {1, patient}}
+}{{24, 2 * time.Second}, {4, 6 * time.Second}, {1, patient}}
 
 const patient = 15 * time.Second
 
