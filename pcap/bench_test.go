@@ -26,12 +26,11 @@ type load struct {
 }
 
 type loadConn struct {
-	id         int
-	seq        [2]uint32
-	packetID   uint16
-	version    codec.Version
-	topic      string
-	subscribed bool
+	id       int
+	seq      [2]uint32
+	packetID uint16
+	version  codec.Version
+	topic    string
 }
 
 func newLoad(w io.Writer) *load {

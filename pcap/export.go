@@ -17,10 +17,9 @@ type Export struct {
 	// Anonymize replaces what could tell who spoke of what, the same by the same, as [Anonymizer] does.
 	Anonymize *Anonymizer
 
-	w       *pcapng.Writer
-	last    int64
-	v6      map[netip.Addr]netip.Addr
-	streams int
+	w    *pcapng.Writer
+	last int64
+	v6   map[netip.Addr]netip.Addr
 	// Dropped counts packets that were left out: those with missing bytes, and with Anonymize those whose fields
 	// cannot be told apart.
 	Dropped int

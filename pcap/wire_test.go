@@ -18,7 +18,6 @@ const (
 // tape writes a capture of TCP segments between two hosts, raw IPv4 or IPv6 in pcap of microseconds.
 type tape struct {
 	buf   bytes.Buffer
-	order binary.AppendByteOrder
 	micro int64
 	v6    bool
 	cport uint16

@@ -172,7 +172,7 @@ func pcapLiveCommand(e *env) *cli.Command {
 		Usage: "show MQTT on a network interface as it is spoken",
 		Description: describe(`Shows every MQTT packet that passes the network interface INTERFACE until it is interrupted. It needs Linux
 			and the right to open raw sockets, and no library. Elsewhere, and to see another machine, pipe a capture program into
-			mqlab pcap -, as in: tcpdump -U -i eth0 -w - tcp | mqlab pcap -`,
+			mqlab pcap -, as in tcpdump -U -i eth0 -w - tcp | mqlab pcap - here.`,
 			"mqlab pcap live lo",
 			"mqlab pcap live --filter type=connect --format json eth0"),
 		ArgsUsage: "INTERFACE",

@@ -92,8 +92,14 @@ func statsText(u *ui.UI, width int, r *pcap.Report, rows int) string {
 			})
 		}
 		fmt.Fprintf(&b, "\n%s\n%s", u.Heading("Times of exchanges"), u.Table(width, []ui.Column{
-			{Title: "EXCHANGE", Flex: true}, {Title: "COUNT", Right: true}, {Title: "UNANSWERED", Right: true}, {Title: "MIN", Right: true},
-			{Title: "50 %", Right: true}, {Title: "90 %", Right: true}, {Title: "99 %", Right: true}, {Title: "MAX", Right: true},
+			{Title: "EXCHANGE", Flex: true},
+			{Title: "COUNT", Right: true},
+			{Title: "UNANSWERED", Right: true},
+			{Title: "MIN", Right: true},
+			{Title: "50 %", Right: true},
+			{Title: "90 %", Right: true},
+			{Title: "99 %", Right: true},
+			{Title: "MAX", Right: true},
 		}, list))
 	}
 
@@ -122,9 +128,17 @@ func statsText(u *ui.UI, width int, r *pcap.Report, rows int) string {
 		})
 	}
 	fmt.Fprintf(&b, "\n%s\n%s", u.Heading(more("Clients", len(list), len(r.Clients))), u.Table(width, []ui.Column{
-		{Title: "CLIENT", Flex: true}, {Title: "MQTT"}, {Title: "KEEP ALIVE", Right: true}, {Title: "SESSION"}, {Title: "CONNS", Right: true},
-		{Title: "ANSWER", Flex: true}, {Title: "SENT", Right: true}, {Title: "RECEIVED", Right: true}, {Title: "BYTES", Right: true},
-		{Title: "WILL", Flex: true}, {Title: "END", Flex: true},
+		{Title: "CLIENT", Flex: true},
+		{Title: "MQTT"},
+		{Title: "KEEP ALIVE", Right: true},
+		{Title: "SESSION"},
+		{Title: "CONNS", Right: true},
+		{Title: "ANSWER", Flex: true},
+		{Title: "SENT", Right: true},
+		{Title: "RECEIVED", Right: true},
+		{Title: "BYTES", Right: true},
+		{Title: "WILL", Flex: true},
+		{Title: "END", Flex: true},
 	}, list))
 
 	list = nil
@@ -140,8 +154,14 @@ func statsText(u *ui.UI, width int, r *pcap.Report, rows int) string {
 	}
 	if len(list) > 0 {
 		fmt.Fprintf(&b, "\n%s\n%s", u.Heading(more("Topics", len(list), len(r.Topics))), u.Table(width, []ui.Column{
-			{Title: "TOPIC", Flex: true}, {Title: "PUBLISHED", Right: true}, {Title: "DELIVERED", Right: true}, {Title: "PAYLOAD", Right: true},
-			{Title: "RATE", Right: true}, {Title: "RETAINED", Right: true}, {Title: "PUBLISHERS", Right: true}, {Title: "RECEIVERS", Right: true},
+			{Title: "TOPIC", Flex: true},
+			{Title: "PUBLISHED", Right: true},
+			{Title: "DELIVERED", Right: true},
+			{Title: "PAYLOAD", Right: true},
+			{Title: "RATE", Right: true},
+			{Title: "RETAINED", Right: true},
+			{Title: "PUBLISHERS", Right: true},
+			{Title: "RECEIVERS", Right: true},
 		}, list))
 	}
 	return b.String()
