@@ -21,8 +21,10 @@ const (
 
 const (
 	maxProbe       = 32 << 10 // bytes kept of a connection while its kind is unknown
-	maxProbePieces = 64       // looked at before giving up where the port says nothing
-	enoughPoints   = 5        // of evidence where the port says nothing
+	maxProbeAll    = 16 << 20 // and of all; beyond it, slimProbe each
+	slimProbe      = 512
+	maxProbePieces = 64 // looked at before giving up where the port says nothing
+	enoughPoints   = 5  // of evidence where the port says nothing
 )
 
 // probe is what has been seen of a connection of unknown kind.
@@ -91,6 +93,7 @@ func (d *Dissector) probeBytes(c *conn, p piece) error {
 	pr := c.probe
 	pr.pieces = append(pr.pieces, p)
 	pr.size += len(p.data)
+	d.probed += len(p.data)
 	if p.missing == 0 {
 		pr.looked++
 		if err := d.detect(c, false); err != nil || !c.undecided() || c.probe != pr {
@@ -100,8 +103,13 @@ func (d *Dissector) probeBytes(c *conn, p piece) error {
 	// It is not decided yet. What was borrowed is kept, and the oldest goes when it is too much.
 	last := &pr.pieces[len(pr.pieces)-1]
 	last.data = slices.Clone(last.data)
-	for pr.size > maxProbe || len(pr.pieces) > maxProbePieces {
+	room := maxProbe
+	if d.probed > maxProbeAll {
+		room = slimProbe
+	}
+	for pr.size > room || len(pr.pieces) > maxProbePieces {
 		pr.size -= len(pr.pieces[0].data)
+		d.probed -= len(pr.pieces[0].data)
 		pr.pieces = slices.Delete(pr.pieces, 0, 1)
 		c.midstream = true
 	}
@@ -164,9 +172,21 @@ func (d *Dissector) detect(c *conn, final bool) error {
 	case pr.dead[0] && pr.dead[1], final,
 		need > 1 && !c.midstream && (pr.dead[0] || pr.dead[1]),
 		need > 1 && pr.looked >= maxProbePieces:
-		c.kind, c.probe = kindOther, nil
+		c.kind = kindOther
+		d.release(c)
 	}
 	return nil
+}
+
+// release takes away what was kept of a connection while its kind was unknown.
+func (d *Dissector) release(c *conn) *probe {
+	pr := c.probe
+	c.probe = nil
+	if pr == nil {
+		return new(probe)
+	}
+	d.probed -= pr.size
+	return pr
 }
 
 // wellKnown reports whether one of the ports is that of MQTT, so that little evidence is enough.
@@ -237,8 +257,8 @@ func prefix(b []byte, want string, k kind) (kind, bool) {
 
 // decide settles the kind and takes in again what was kept.
 func (d *Dissector) decide(c *conn, k kind) error {
-	pr := c.probe
-	c.kind, c.probe = k, nil
+	pr := d.release(c)
+	c.kind = k
 	d.sum.MQTT++
 	c.setTransport()
 	if c.side[0] == codec.Either {

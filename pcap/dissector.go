@@ -47,6 +47,7 @@ type Dissector struct {
 	ring       conn
 	earlyBytes int
 	heldBytes  int // of packets that are not complete
+	probed     int // of connections of unknown kind
 	strict     codec.Decoder
 	lenient    codec.Decoder
 	guess      codec.Decoder
@@ -54,7 +55,6 @@ type Dissector struct {
 	sum        Summary
 	file       int
 	last       *conn // of the segment before: most often the same again
-	free       []byte
 }
 
 // NewDissector returns a Dissector with the configuration.
@@ -229,7 +229,8 @@ func (d *Dissector) finish(c *conn) error {
 	for dir := range c.mqtt {
 		d.drop(&c.mqtt[dir])
 	}
-	c.probe, c.ws, c.tls = nil, nil, nil
+	d.release(c)
+	c.ws, c.tls = nil, nil
 	if c.end || c.kind != kindMQTT && c.kind != kindWebSocket && c.kind != kindTLS || c.Packets == 0 {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 const (
 	maxKept    = 4 << 20  // bytes kept of one packet
 	maxKeptAll = 32 << 20 // and of all that are not complete
+	slimKept   = 256      // kept of a packet beyond these bounds
 	maxSync    = 16 << 10 // bytes in which the next packet is looked for
 	maxOpen    = 64       // places that may be its beginning
 	maxAliases = 256 << 10
@@ -84,7 +85,7 @@ func (d *Dissector) feed(c *conn, dir int, b []byte, frame int, nanos int64) err
 			if len(h.buf)+k > maxKept || d.heldBytes+k > maxKeptAll {
 				h.hole = true
 				if len(h.buf) == 0 {
-					d.hold(h, b[:min(k, 1<<10)])
+					d.hold(h, b[:min(k, slimKept)])
 				}
 			} else {
 				d.hold(h, b[:k])
@@ -199,10 +200,13 @@ func (d *Dissector) resync(c *conn, dir int, b []byte, frame int, nanos int64) (
 			open = slices.Delete(open, 0, over)
 		}
 		h.open = open
-		if over := len(buf) - maxSync; over > 0 {
+		room := maxSync
+		if d.heldBytes > maxKeptAll {
+			room = slimKept
+		}
+		if over := len(buf) - room; over > 0 {
 			h.passed += int64(over)
-			copy(h.buf, h.buf[over:])
-			h.buf = h.buf[:maxSync]
+			h.buf = append([]byte(nil), buf[over:]...)
 			d.heldBytes -= over
 			for i := range h.open {
 				h.open[i] -= over

@@ -8,8 +8,10 @@
 //
 // Memory is constant: 32,768 connections are followed at a time, the one that was silent for longest
 // is forgotten first; 4 MiB of segments that came too early are kept for one direction and 32 MiB
-// for all; a packet is kept whole up to 4 MiB, and of a larger one its beginning. What is passed to
-// a callback is borrowed for the duration of the call.
+// for all; 16 MiB of connections that have not shown yet what they carry; a packet is kept whole up to
+// 4 MiB and 32 MiB of all that are not complete, and beyond that its beginning. What is passed to
+// a callback is borrowed for the duration of the call. [Stats] is bounded too; [Lint] keeps what
+// package judge keeps of each open stream.
 //
 // Lost segments, retransmission, reordering, a start in the middle of a conversation and a file that
 // is cut are normal input. What is missing is reported by [Config.Gap] and never guessed.

@@ -55,8 +55,7 @@ type tlsHalf struct {
 // decideTLS takes a connection that begins with a handshake for TLS.
 func (d *Dissector) decideTLS(c *conn) error {
 	d.sum.TLS++
-	pr := c.probe
-	c.probe = nil
+	pr := d.release(c)
 	if d.cfg.Keys == nil {
 		c.kind = kindOther
 		return nil
@@ -77,8 +76,9 @@ func (d *Dissector) decideTLS(c *conn) error {
 }
 
 // giveUpTLS makes the connection one that is of no interest: there are no keys.
-func (c *conn) giveUpTLS() {
-	c.kind, c.probe = kindOther, nil
+func (d *Dissector) giveUpTLS(c *conn) {
+	c.kind = kindOther
+	d.release(c)
 	for dir := range c.tls.half {
 		c.tls.half[dir] = tlsHalf{lost: true}
 	}
@@ -277,11 +277,11 @@ func (d *Dissector) open(c *conn, dir int, rec []byte) (plain []byte, kind byte,
 		}
 	}
 	if !t.found || t.suite == nil {
-		c.giveUpTLS()
+		d.giveUpTLS(c)
 		return nil, 0, false
 	}
 	if h.crypt == nil && !t.newCrypter(dir) {
-		c.giveUpTLS()
+		d.giveUpTLS(c)
 		return nil, 0, false
 	}
 	try := func(cr *crypter) bool {

@@ -50,8 +50,8 @@ func (d *Dissector) decideWebSocket(c *conn) error {
 }
 
 func (d *Dissector) decideFramed(c *conn) error {
-	pr := c.probe
-	c.kind, c.probe = kindWebSocket, nil
+	pr := d.release(c)
+	c.kind = kindWebSocket
 	c.setTransport()
 	if c.side[0] == codec.Either {
 		c.guessSide()
