@@ -42,6 +42,7 @@ const (
 	startPause   = 50 * time.Millisecond  // between two attempts to reach it
 	quickStart   = time.Second            // one that starts faster is started anew for every suspect
 	shortlyAgo   = 250 * time.Millisecond // a check that ended so shortly before a death may have caused it
+	lately       = 5 * time.Second        // one that ended undecided so long before a death may have suffered from it
 	outputLines  = 8
 	outputBytes  = 4096
 )

@@ -150,7 +150,11 @@ feed:
 		return nil, nil, nil
 	}
 	for _, x := range spans {
-		if x.ended.After(e.dead.At.Add(-shortlyAgo)) && s.results[x.job].Elapsed > 0 {
+		res, ago := s.results[x.job], shortlyAgo
+		if res.Verdict == Inconclusive {
+			ago = lately
+		}
+		if x.ended.After(e.dead.At.Add(-ago)) && res.Elapsed > 0 {
 			suspects = append(suspects, x.job)
 		}
 	}
