@@ -137,6 +137,22 @@ type pcapSink interface {
 // errEnough ends the reading of a capture when everything that was asked for is there.
 var errEnough = errors.New("enough")
 
+// upTo hands on the first n packets that the filter lets pass, all of them when n is 0.
+func upTo(n int, filter pcap.Filter, sink func(*pcap.Packet) error) func(*pcap.Packet) error {
+	return func(p *pcap.Packet) error {
+		if !filter.Match(p) {
+			return nil
+		}
+		if err := sink(p); err != nil {
+			return err
+		}
+		if n--; n == 0 {
+			return errEnough
+		}
+		return nil
+	}
+}
+
 // pcapPackets writes the chosen packets of the captures by a sink.
 func (e *env) pcapPackets(c *cli.Context, sink func(out output, prompt bool) pcapSink) error {
 	cfg, err := pcapConfig(c)
@@ -161,19 +177,7 @@ func (e *env) pcapPackets(c *cli.Context, sink func(out output, prompt bool) pca
 	}
 	return write(c.String("output"), func(out output) error {
 		s := sink(out, prompt)
-		left := c.Int("count")
-		cfg.Packet = func(p *pcap.Packet) error {
-			if !filter.Match(p) {
-				return nil
-			}
-			if err := s.Packet(p); err != nil {
-				return err
-			}
-			if left--; left == 0 {
-				return errEnough
-			}
-			return nil
-		}
+		cfg.Packet = upTo(c.Int("count"), filter, s.Packet)
 		if c.String("filter") == "" {
 			cfg.Gap = s.Gap
 		}

@@ -88,7 +88,7 @@ func (e *env) exportCapture(c *cli.Context) error {
 		return err
 	}
 	var rerr error
-	dropped, left := 0, c.Int("count")
+	dropped := 0
 	err = e.writeResult(c.String("output"), func(out output) error {
 		x, err := pcap.NewExport(out)
 		if err != nil {
@@ -98,18 +98,7 @@ func (e *env) exportCapture(c *cli.Context) error {
 			x.Anonymize = pcap.NewAnonymizer()
 		}
 		cfg.End = x.End
-		cfg.Packet = func(p *pcap.Packet) error {
-			if !filter.Match(p) {
-				return nil
-			}
-			if err := x.Packet(p); err != nil {
-				return err
-			}
-			if left--; left == 0 {
-				return errEnough
-			}
-			return nil
-		}
+		cfg.Packet = upTo(c.Int("count"), filter, x.Packet)
 		d := pcap.NewDissector(cfg)
 		rerr = e.readCaptures(d, files)
 		dropped = x.Dropped
@@ -194,20 +183,8 @@ func pcapLiveCommand(e *env) *cli.Command {
 				return usagef("--filter: %w", err)
 			}
 			s := sink(output{e.stdout, e.ui(), e.width}, true)
-			left := c.Int("count")
 			cfg.Gap = s.Gap
-			cfg.Packet = func(p *pcap.Packet) error {
-				if !filter.Match(p) {
-					return nil
-				}
-				if err := s.Packet(p); err != nil {
-					return err
-				}
-				if left--; left == 0 {
-					return errEnough
-				}
-				return nil
-			}
+			cfg.Packet = upTo(c.Int("count"), filter, s.Packet)
 			d := pcap.NewDissector(cfg)
 			if err := d.Live(e.ctx, c.Args().First(), nil); err != nil && !errors.Is(err, errEnough) {
 				return err
