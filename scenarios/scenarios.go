@@ -55,13 +55,13 @@ func Parse(text []byte) (Scenario, error) {
 	var head struct {
 		Kind string `yaml:"kind"`
 	}
-	if err := yaml.Unmarshal(text, &head); err != nil {
+	if err := decode(text, &head); err != nil {
 		return nil, err
 	}
 	switch head.Kind {
 	case KindExchange:
 		x := new(Exchange)
-		if err := yaml.UnmarshalWithOptions(text, x, yaml.Strict()); err != nil {
+		if err := decode(text, x, yaml.Strict()); err != nil {
 			return nil, placed(err, text)
 		}
 		return x, x.Validate()
@@ -69,6 +69,17 @@ func Parse(text []byte) (Scenario, error) {
 		return nil, errors.New("kind: it is missing; write \"kind: exchange\"")
 	}
 	return nil, fmt.Errorf("kind: %q is not known; write \"kind: exchange\"", head.Kind)
+}
+
+// decode reads a YAML text into v. Some malformed texts (an alias or a tag where a list should be) make
+// the library dereference nil: that is a fault of the text to whoever wrote it, so it is told as one.
+func decode(text []byte, v any, options ...yaml.DecodeOption) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the YAML cannot be read (%v): look for a tag, an anchor or an alias without a value", p)
+		}
+	}()
+	return yaml.UnmarshalWithOptions(text, v, options...)
 }
 
 // placed adds the line to an error about a duration, to which the YAML library gives none.
