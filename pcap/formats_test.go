@@ -155,6 +155,21 @@ func TestFormats(t *testing.T) {
 			}
 		})
 	}
+	// A header that claims more than there is, in each place where it could.
+	t.Run("false lengths", func(t *testing.T) {
+		badSLL := sll(second)
+		badSLL[4], badSLL[5] = 0xFF, 0xF0
+		badGRE := gre(second)
+		badGRE[20], badGRE[21] = 0xFF, 0xFF
+		for _, file := range [][]byte{
+			pcapFile(le, 0xA1B2C3D4, pcap.LinkSLL, 0, sll(first), badSLL, sll(first)[:15]),
+			pcapFile(le, 0xA1B2C3D4, pcap.LinkRaw, 0, first, badGRE, badGRE[:23], badGRE[:26], first[:19]),
+		} {
+			if g := collect(file, pcap.Config{}); g.err != nil {
+				t.Error(g.err)
+			}
+		}
+	})
 	t.Run("fragments", func(t *testing.T) {
 		body := second[20:]
 		cut := half - 20

@@ -34,9 +34,6 @@ type segment struct {
 type stack struct {
 	eth   layers.Ethernet
 	dot1q layers.Dot1Q
-	sll   layers.LinuxSLL
-	ip4   layers.IPv4
-	gre   layers.GRE
 	frags fragments
 	seg   segment
 }
@@ -55,10 +52,10 @@ func (s *stack) segment(f *Frame) *segment {
 	case LinkRaw, LinkRawBSD, LinkRawOBSD, LinkIPv4, LinkIPv6:
 		return s.ip(b, 0)
 	case LinkSLL:
-		if s.sll.DecodeFromBytes(b, feedback) != nil {
+		if len(b) < 16 {
 			return nil
 		}
-		return s.layer(s.sll.NextLayerType(), s.sll.Payload, 1)
+		return s.layer(layers.EthernetType(binary.BigEndian.Uint16(b[14:])).LayerType(), b[16:], 1)
 	case LinkSLL2:
 		if len(b) < 20 {
 			return nil
@@ -143,31 +140,34 @@ func (s *stack) layer(t gopacket.LayerType, b []byte, depth int) *segment {
 }
 
 func (s *stack) ipv4(b []byte, depth int) *segment {
-	if depth >= maxNesting || s.ip4.DecodeFromBytes(b, feedback) != nil {
+	if depth >= maxNesting || len(b) < 20 || b[0]>>4 != 4 {
 		return nil
 	}
-	ip := &s.ip4
 	seg := &s.seg
 	seg.v6 = false
 	seg.src.addr, seg.dst.addr = mapped4(b[12:16]), mapped4(b[16:20])
-	payload := ip.Payload
 	// Network cards that segment by themselves leave the length 0: then it is what the frame holds.
-	length := int(binary.BigEndian.Uint16(b[2:]))
+	header, length := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
 	if length == 0 {
 		length = len(b)
 	}
-	missing := max(length-int(ip.IHL)*4-len(payload), 0)
-	if ip.FragOffset != 0 || ip.Flags&layers.IPv4MoreFragments != 0 {
+	if header < 20 || header > length || header > len(b) {
+		return nil
+	}
+	payload := b[header:min(length, len(b))]
+	missing := length - header - len(payload)
+	proto := layers.IPProtocol(b[9])
+	if word := binary.BigEndian.Uint16(b[6:]); word&0x3FFF != 0 { // an offset, or more fragments follow
 		if missing > 0 {
 			return nil
 		}
-		key := fragKey{seg.src.addr, seg.dst.addr, uint32(ip.Id), uint8(ip.Protocol)}
-		payload = s.frags.add(key, int(ip.FragOffset)*8, payload, ip.Flags&layers.IPv4MoreFragments == 0, seg.nanos)
+		key := fragKey{seg.src.addr, seg.dst.addr, uint32(binary.BigEndian.Uint16(b[4:])), b[9]}
+		payload = s.frags.add(key, int(word&0x1FFF)*8, payload, word&0x2000 == 0, seg.nanos)
 		if payload == nil {
 			return nil
 		}
 	}
-	return s.transport(ip.Protocol, payload, missing, depth+1)
+	return s.transport(proto, payload, missing, depth+1)
 }
 
 func mapped4(b []byte) (a [16]byte) {
@@ -236,10 +236,8 @@ func (s *stack) transport(proto layers.IPProtocol, b []byte, missing, depth int)
 	case layers.IPProtocolIPv4, layers.IPProtocolIPv6:
 		return s.ip(b, depth)
 	case layers.IPProtocolGRE:
-		if s.gre.DecodeFromBytes(b, feedback) != nil {
-			return nil
-		}
-		return s.layer(s.gre.NextLayerType(), s.gre.Payload, depth)
+		t, b := greBody(b)
+		return s.layer(t, b, depth)
 	case layers.IPProtocolUDP:
 		if len(b) < 16 || binary.BigEndian.Uint16(b[2:]) != vxlanPort || b[8]&0x08 == 0 {
 			return nil
@@ -247,6 +245,24 @@ func (s *stack) transport(proto layers.IPProtocol, b []byte, missing, depth int)
 		return s.layer(layers.LayerTypeEthernet, b[16:], depth)
 	}
 	return nil
+}
+
+// greBody returns what a GRE tunnel carries. The source routes of RFC 1701, which nobody uses, are not followed.
+func greBody(b []byte) (gopacket.LayerType, []byte) {
+	const checksum, routing, key, sequence, acknowledged = 0x8000, 0x4000, 0x2000, 0x1000, 0x0080
+	if len(b) < 4 {
+		return 0, nil
+	}
+	flags, n := binary.BigEndian.Uint16(b), 4
+	for _, bit := range []uint16{checksum, key, sequence, acknowledged} {
+		if flags&bit != 0 && (bit != acknowledged || flags&7 == 1) { // version 1 is that of PPTP
+			n += 4
+		}
+	}
+	if flags&routing != 0 || flags&7 > 1 || n > len(b) {
+		return 0, nil
+	}
+	return layers.EthernetType(binary.BigEndian.Uint16(b[2:])).LayerType(), b[n:]
 }
 
 func (s *stack) tcpSegment(b []byte, missing int) *segment {

@@ -2,7 +2,6 @@ package pcap
 
 import (
 	"bufio"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -51,11 +50,13 @@ const (
 	readBuffer = 1 << 20
 	maxRecord  = 64 << 20 // a longer record is damage
 	maxSecrets = 16 << 20
+	maxBlank   = 16 // records of zeros in a row: more are what a crash leaves at the end of a file
 )
 
 // Reader reads the frames of a capture file or stream in the formats pcap and pcapng, as they are
-// or compressed by gzip. Start from [NewReader]. It holds one buffer of 1 MiB whatever the size of
-// the capture, and a larger one only while a frame is larger. A Reader is for one goroutine.
+// or compressed by gzip or zstd. Start from [NewReader]. It holds a buffer of 1 MiB whatever the size of
+// the capture, two where it is compressed, and a larger one only while a frame is larger; zstd takes up to
+// 64 MiB more where the capture was compressed so. A Reader is for one goroutine.
 type Reader struct {
 	// Secrets is called with the TLS key log that a pcapng file carries, where it is set.
 	Secrets func(keylog []byte)
@@ -73,6 +74,7 @@ type Reader struct {
 	link     LinkType
 	fraction int64 // nanoseconds per unit of the second word
 	header   int   // bytes of a record header: 16, or 24 in the modified format
+	blank    int   // records in a row that are all zeros
 
 	// pcapng
 	interfaces []iface
@@ -91,21 +93,26 @@ func NewReader(r io.Reader) (*Reader, error) {
 	c := &Reader{br: bufio.NewReaderSize(r, readBuffer)}
 	for range 2 {
 		head, err := c.br.Peek(4)
-		if len(head) >= 2 && head[0] == 0x1F && head[1] == 0x8B {
-			z, err := gzip.NewReader(c.br)
-			if err != nil {
-				return nil, fmt.Errorf("%w: the gzip header is cut or broken", ErrDamaged)
+		if len(head) >= 2 {
+			p, perr := unpacker(c.br, head)
+			if perr != nil {
+				return nil, c.broken(perr, "the header")
 			}
-			c.br = bufio.NewReaderSize(z, readBuffer)
-			continue
+			if p != nil {
+				c.br = bufio.NewReaderSize(p, readBuffer)
+				continue
+			}
 		}
 		if len(head) == 0 {
 			if err == io.EOF {
 				return nil, fmt.Errorf("%w: it is empty", ErrFormat)
 			}
-			return nil, err
+			return nil, c.broken(err, "the header")
 		}
 		if len(head) < 4 {
+			if err != io.EOF {
+				return nil, c.broken(err, "the header")
+			}
 			return nil, fmt.Errorf("%w: it holds only %d bytes", ErrFormat, len(head))
 		}
 		return c, c.open([4]byte(head))
@@ -131,14 +138,12 @@ func (c *Reader) open(magic [4]byte) error {
 		return c.openPcap(binary.BigEndian, time.Microsecond, 24)
 	case [4]byte{0x34, 0xCD, 0xB2, 0xA1}:
 		return c.openPcap(binary.LittleEndian, time.Microsecond, 24)
-	case [4]byte{0x28, 0xB5, 0x2F, 0xFD}:
-		return fmt.Errorf("%w: it is compressed by zstd; unpack it first, as in zstd -dc FILE | mqlab pcap -", ErrFormat)
 	case [4]byte{0xFD, '7', 'z', 'X'}:
 		return fmt.Errorf("%w: it is compressed by xz; unpack it first, as in xz -dc FILE | mqlab pcap -", ErrFormat)
 	case [4]byte{'s', 'n', 'o', 'o'}:
 		return fmt.Errorf("%w: it is a snoop file; editcap converts it to pcapng", ErrFormat)
 	}
-	return fmt.Errorf("%w: it begins with the bytes % x, not with those of pcap, pcapng or gzip", ErrFormat, magic)
+	return fmt.Errorf("%w: it begins with the bytes % x, not with those of pcap, pcapng, gzip or zstd", ErrFormat, magic)
 }
 
 // Next returns the next frame, which is valid until the call after. The error is io.EOF after the
@@ -161,11 +166,12 @@ func (c *Reader) damaged(format string, args ...any) error {
 
 // broken turns the end of the input inside a record into damage, and leaves other errors alone.
 func (c *Reader) broken(err error, what string) error {
+	var packed *packedError
 	switch {
+	case errors.As(err, &packed):
+		return c.damaged("%v", packed)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return c.damaged("it ends inside %s", what)
-	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader):
-		return c.damaged("%v", err)
 	}
 	return fmt.Errorf("read the capture after frame %d: %w", c.frame.Number, err)
 }
@@ -261,6 +267,11 @@ func (c *Reader) nextRecord(f *Frame) error {
 	caplen, wire := c.order.Uint32(h[8:]), c.order.Uint32(h[12:])
 	if caplen > maxRecord {
 		return c.damaged("a record claims %d bytes", caplen)
+	}
+	if sec|frac|caplen|wire != 0 {
+		c.blank = 0
+	} else if c.blank++; c.blank > maxBlank {
+		return c.damaged("nothing but zeros follows")
 	}
 	data, err := c.take(int(caplen))
 	if err != nil {

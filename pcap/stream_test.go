@@ -195,7 +195,7 @@ func TestDamagedFile(t *testing.T) {
 
 func TestUnknownFormat(t *testing.T) {
 	for name, b := range map[string][]byte{
-		"empty": nil, "text": []byte("hello, world"), "zstd": {0x28, 0xB5, 0x2F, 0xFD, 0}, "short": {0xD4},
+		"empty": nil, "text": []byte("hello, world"), "xz": {0xFD, '7', 'z', 'X', 0x5A, 0}, "short": {0xD4},
 	} {
 		if _, err := pcap.NewReader(bytes.NewReader(b)); !errors.Is(err, pcap.ErrFormat) {
 			t.Errorf("%s: error %v, want one of format", name, err)

@@ -21,7 +21,7 @@ func pcapCommand(e *env) *cli.Command {
 		Name:  "pcap",
 		Usage: "find MQTT in network captures, and show what was said",
 		Description: describe(`Shows every MQTT packet of the captures, one on a line. FILE is a capture in the format pcap or pcapng, which
-			may be compressed by gzip, or - for standard input. Several files are read as one, in the order given. MQTT is
+			may be compressed by gzip or zstd, or - for standard input. Several files are read as one, in the order given. MQTT is
 			found on any port by its bytes, also inside WebSocket, and inside TLS where --keylog or the capture holds the keys.`,
 			"mqlab pcap capture.pcapng",
 			"mqlab pcap --filter 'type=publish topic=site/#' --time absolute capture.pcap.gz",
