@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -233,6 +234,14 @@ func BenchmarkDissect(b *testing.B) {
 		j := pcap.NewJSON(io.Discard)
 		return pcap.Config{Packet: j.Packet, Gap: j.Gap}, j.Flush
 	})
+	parallel := func(sink pcap.Lines) (pcap.Config, func() error) {
+		p := pcap.NewParallel(sink, runtime.GOMAXPROCS(0))
+		var cfg pcap.Config
+		p.Attach(&cfg)
+		return cfg, p.Flush
+	}
+	run("list-parallel", func() (pcap.Config, func() error) { return parallel(pcap.NewList(io.Discard)) })
+	run("json-parallel", func() (pcap.Config, func() error) { return parallel(pcap.NewJSON(io.Discard)) })
 	run("stats", func() (pcap.Config, func() error) {
 		s := pcap.NewStats()
 		return pcap.Config{Packet: s.Packet, Gap: s.Gap, End: s.End}, none

@@ -24,6 +24,8 @@ type CSV struct {
 	w     io.Writer
 	b     []byte
 	begun bool
+	held  bool // for a [Parallel], which takes the lines
+	time  stamp
 	cell  []byte
 }
 
@@ -69,7 +71,7 @@ func (c *CSV) header() {
 func (c *CSV) head(st *Stream, from codec.Side, frame int, nanos int64, version, kind string) {
 	c.header()
 	c.int(frame)
-	c.b = appendStamp(c.b, nanos)
+	c.b = c.time.append(c.b, nanos)
 	c.b = append(c.b, ',')
 	c.int(st.ID)
 	c.add(st.Transport)
@@ -86,11 +88,16 @@ func clean(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 func (c *CSV) end() error {
 	c.b = append(c.b[:len(c.b)-1], '\r', '\n')
-	if c.Prompt || len(c.b) >= flushAt {
+	if !c.held && (c.Prompt || len(c.b) >= flushAt) {
 		return c.Flush()
 	}
 	return nil
 }
+
+func (c *CSV) fork() Lines     { return &CSV{held: true} }
+func (c *CSV) begin(b *batch)  { c.b, c.begun = b.text, b.begun }
+func (c *CSV) finish(b *batch) { b.text = c.b }
+func (c *CSV) out() io.Writer  { return c.w }
 
 // Gap writes the line of a gap.
 func (c *CSV) Gap(g *Gap) error {

@@ -48,8 +48,7 @@ type Dissector struct {
 	earlyBytes int
 	heldBytes  int // of packets that are not complete
 	probed     int // of connections of unknown kind
-	strict     codec.Decoder
-	lenient    codec.Decoder
+	dec        decoders
 	guess      codec.Decoder
 	pkt        Packet
 	sum        Summary
@@ -61,7 +60,6 @@ type Dissector struct {
 func NewDissector(cfg Config) *Dissector {
 	d := &Dissector{cfg: cfg, conns: make(map[flowKey]*conn)}
 	d.ring.prev, d.ring.next = &d.ring, &d.ring
-	d.lenient.Mode = codec.Lenient
 	d.pkt.Faults = make(codec.Errors, 0, 4)
 	return d
 }

@@ -1,8 +1,10 @@
 package pcap
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"io"
+	"math/bits"
 	"strconv"
 	"unicode/utf8"
 
@@ -21,6 +23,8 @@ type JSON struct {
 
 	w       io.Writer
 	b       []byte
+	held    bool // for a [Parallel], which takes the lines
+	time    stamp
 	reasons []codec.ReasonCode
 }
 
@@ -39,11 +43,19 @@ func (j *JSON) Flush() error {
 
 func (j *JSON) written() error {
 	j.b = append(j.b, '}', '\n')
-	if j.Prompt || len(j.b) >= flushAt {
+	if !j.held && (j.Prompt || len(j.b) >= flushAt) {
 		return j.Flush()
 	}
 	return nil
 }
+
+func (j *JSON) fork() Lines {
+	return &JSON{Passwords: j.Passwords, Files: j.Files, held: true}
+}
+
+func (j *JSON) begin(b *batch)  { j.b = b.text }
+func (j *JSON) finish(b *batch) { b.text = j.b }
+func (j *JSON) out() io.Writer  { return j.w }
 
 // key appends a name; its value follows. The first one of an object is preceded by the brace.
 func (j *JSON) key(name string) {
@@ -74,7 +86,7 @@ func (j *JSON) flag(name string, v bool) {
 func (j *JSON) bytes(name string, v []byte) {
 	if printable(v) {
 		j.key(name)
-		j.b = appendQuoted(j.b, v)
+		j.b = appendQuotedText(j.b, v)
 		return
 	}
 	j.key(name + "_hex")
@@ -147,6 +159,42 @@ func appendQuoted[T string | []byte](b []byte, s T) []byte {
 	return append(b, '"')
 }
 
+// appendQuotedText is appendQuoted for what is printable, which most payloads are.
+func appendQuotedText(b, s []byte) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		if i+8 <= len(s) {
+			x := binary.LittleEndian.Uint64(s[i:])
+			// The lowest bit that is set is the first byte that does not stand for itself.
+			special := (x-0x20*ones)&^x&tops | zeros(x^'"'*ones) | zeros(x^'\\'*ones)
+			if special == 0 {
+				i += 8
+				continue
+			}
+			i += bits.TrailingZeros64(special) / 8
+		} else if s[i] >= utf8.RuneSelf || plain[s[i]] {
+			i++
+			continue
+		}
+		b = append(b, s[start:i]...)
+		switch ch := s[i]; ch {
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', ch)
+		}
+		i++
+		start = i
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}
+
 func (j *JSON) head(kind string, st *Stream, from codec.Side, file, frame int, nanos int64) {
 	j.b = append(j.b, '{')
 	if kind != "" {
@@ -158,7 +206,7 @@ func (j *JSON) head(kind string, st *Stream, from codec.Side, file, frame int, n
 	j.num("frame", int64(frame))
 	j.key("time")
 	j.b = append(j.b, '"')
-	j.b = appendStamp(j.b, nanos)
+	j.b = j.time.append(j.b, nanos)
 	j.b = append(j.b, '"')
 	j.num("stream", int64(st.ID))
 	j.str("transport", st.Transport)

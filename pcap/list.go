@@ -35,7 +35,8 @@ type List struct {
 	first   int64
 	last    int64
 	begun   bool
-	client  int // cells of the column
+	held    bool // for a [Parallel], which takes the lines
+	client  int  // cells of the column
 	reasons []codec.ReasonCode
 }
 
@@ -58,8 +59,8 @@ const (
 	wideLine   = 120
 )
 
-// header writes the titles of the columns; the first line does so by itself.
-func (l *List) header() {
+// start makes ready for the first line.
+func (l *List) start() {
 	l.begun, l.client = true, wideClient
 	if l.Width > 0 && l.Width < wideLine {
 		l.client = slimClient
@@ -67,6 +68,26 @@ func (l *List) header() {
 	if l.UI == nil {
 		l.UI = ui.Plain()
 	}
+}
+
+func (l *List) fork() Lines {
+	return &List{Time: l.Time, Width: l.Width, UI: l.UI, held: true}
+}
+
+func (l *List) begin(b *batch) {
+	l.buf = b.text
+	if l.begun = false; b.begun {
+		l.start()
+	}
+	l.first, l.last = b.first, b.last
+}
+
+func (l *List) finish(b *batch) { b.text = l.buf }
+func (l *List) out() io.Writer  { return l.w }
+
+// header writes the titles of the columns; the first line does so by itself.
+func (l *List) header() {
+	l.start()
 	time := "        TIME"
 	if l.Time == TimeAbsolute {
 		time = "TIME" + spaces[:22]
@@ -120,7 +141,7 @@ func (l *List) Packet(p *Packet) error {
 }
 
 func (l *List) written() error {
-	if l.Prompt || len(l.buf) >= flushAt {
+	if !l.held && (l.Prompt || len(l.buf) >= flushAt) {
 		return l.Flush()
 	}
 	return nil

@@ -271,12 +271,18 @@ func (d *Dissector) emit(c *conn, dir int, raw []byte, size, missing, frame int,
 	case p.Version == 0:
 		p.Version = d.infer(c, raw, missing)
 	}
-	d.decode(p, missing)
+	if d.cfg.raw != nil && p.mute() {
+		return d.cfg.raw(p)
+	}
+	d.dec.decode(p)
 	switch m := p.MQTT.(type) {
 	case *codec.Publish:
 		p.Topic = m.Topic
 		if p.Version == codec.V5 && !m.Props.Empty() {
 			d.resolve(c, dir, p, m)
+		}
+		if d.cfg.raw != nil && m.Topic != "" { // it is found again in the bytes
+			p.Topic = ""
 		}
 	case *codec.Connect:
 		p.Version = m.Version
@@ -291,16 +297,44 @@ func (d *Dissector) emit(c *conn, dir int, raw []byte, size, missing, frame int,
 			st.ClientID = strings.Clone(id)
 		}
 	}
-	if d.cfg.Packet == nil {
-		return nil
+	switch {
+	case d.cfg.raw != nil:
+		return d.cfg.raw(p)
+	case d.cfg.Packet != nil:
+		return d.cfg.Packet(p)
 	}
-	return d.cfg.Packet(p)
+	return nil
 }
 
-// decode fills in the packet and its faults. Almost all packets have none, and are decoded by the
-// strict way, which is shorter.
-func (d *Dissector) decode(p *Packet, missing int) {
-	if missing == 0 {
+// mute reports whether the packet says nothing about its stream, and may be decoded later.
+func (p *Packet) mute() bool {
+	switch p.Type {
+	case codec.TypeConnect, codec.TypeConnack:
+		return false
+	case codec.TypePublish:
+		if p.Version != codec.V5 {
+			return true
+		}
+		_, at, _ := codec.ParseHeader(p.Raw)
+		if at == 0 || at+2 > len(p.Raw) {
+			return false
+		}
+		at += 2 + int(p.Raw[at])<<8 + int(p.Raw[at+1])
+		if p.Flags&6 != 0 {
+			at += 2
+		}
+		return at < len(p.Raw) && p.Raw[at] == 0 // no properties, and so no Topic Alias
+	}
+	return true
+}
+
+// decoders decode packets for one goroutine. Almost all have no faults and are decoded by the strict way, which
+// is shorter.
+type decoders struct{ strict, lenient codec.Decoder }
+
+// decode fills in the packet and its faults.
+func (d *decoders) decode(p *Packet) {
+	if p.Missing == 0 {
 		d.strict.Version, d.strict.From = p.Version, p.From
 		m, err := d.strict.Decode(p.Raw)
 		if err == nil {
@@ -308,11 +342,28 @@ func (d *Dissector) decode(p *Packet, missing int) {
 			return
 		}
 	}
-	d.lenient.Version, d.lenient.From = p.Version, p.From
+	d.lenient.Mode, d.lenient.Version, d.lenient.From = codec.Lenient, p.Version, p.From
 	m, err := d.lenient.Decode(p.Raw)
 	p.MQTT = m
-	if list, ok := err.(codec.Errors); ok && missing == 0 {
+	if list, ok := err.(codec.Errors); ok && p.Missing == 0 {
 		p.Faults = append(p.Faults, list...)
+	}
+}
+
+// finish decodes a packet that was passed on by [Config.raw].
+func (d *decoders) finish(p *Packet) {
+	if p.Type == codec.TypeConnect {
+		p.Version = 0
+	}
+	p.MQTT = nil
+	d.decode(p)
+	switch m := p.MQTT.(type) {
+	case *codec.Connect:
+		p.Version = m.Version
+	case *codec.Publish:
+		if p.Topic == "" {
+			p.Topic = m.Topic
+		}
 	}
 }
 

@@ -37,6 +37,9 @@ type Config struct {
 	End    func(*StreamEnd) error // each MQTT stream that ends, at the latest with the capture
 	// Keys decrypts TLS; nil leaves TLS alone.
 	Keys *KeyLog
+
+	// raw takes in packets that are not decoded, in place of Packet.
+	raw func(*Packet) error
 }
 
 // Stream is one MQTT connection of a capture.
@@ -56,7 +59,8 @@ type Stream struct {
 	// Value belongs to the callbacks: what they keep of a stream goes with it.
 	Value any
 
-	known [2]bool // whether Client and Server are more than a guess
+	known  [2]bool // whether Client and Server are more than a guess
+	copied *Stream // the latest snapshot
 }
 
 // Packet is one Control Packet of a capture.

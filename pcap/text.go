@@ -1,6 +1,7 @@
 package pcap
 
 import (
+	"encoding/binary"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -83,14 +84,54 @@ func appendSeconds(b []byte, nanos int64, width int) []byte {
 	return append(b, d...)
 }
 
-// appendStamp appends a time in UTC with nanoseconds, as RFC 3339 has it.
-func appendStamp(b []byte, nanos int64) []byte {
-	return time.Unix(0, nanos).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000000Z")
+// stamp writes times in UTC with nanoseconds, as RFC 3339 has it. Most are of the same second as the one before.
+type stamp struct {
+	second int64
+	text   []byte // of the second
+}
+
+func (s *stamp) append(b []byte, nanos int64) []byte {
+	second, part := nanos/1e9, nanos%1e9
+	if part < 0 {
+		second, part = second-1, part+1e9
+	}
+	if second != s.second || len(s.text) == 0 {
+		s.second = second
+		s.text = time.Unix(second, 0).UTC().AppendFormat(s.text[:0], "2006-01-02T15:04:05.")
+	}
+	b = append(b, s.text...)
+	var digits [10]byte
+	digits[9] = 'Z'
+	for i := 8; i >= 0; i-- {
+		digits[i] = byte('0' + part%10)
+		part /= 10
+	}
+	return append(b, digits[:]...)
+}
+
+// Eight bytes are looked at in one go: ones holds a 1 in each of them, tops the highest bit.
+const (
+	ones = 0x0101010101010101
+	tops = 0x8080808080808080
+)
+
+// zeros has the highest bit of a byte set where that byte of x is 0, and perhaps of others above it.
+func zeros(x uint64) uint64 { return (x - ones) & ^x & tops }
+
+// graphic reports whether eight bytes are all printable ASCII.
+func graphic(x uint64) bool {
+	return (x|(x-0x20*ones))&tops|zeros(x^0x7F*ones) == 0
 }
 
 // printable reports whether a payload is text: UTF-8 without control characters but line breaks and tabs.
 func printable(b []byte) bool {
 	for i := 0; i < len(b); {
+		for i+8 <= len(b) && graphic(binary.LittleEndian.Uint64(b[i:])) {
+			i += 8
+		}
+		if i == len(b) {
+			break
+		}
 		if ch := b[i]; ch < utf8.RuneSelf {
 			if ch < 0x20 && ch != '\n' && ch != '\r' && ch != '\t' || ch == 0x7F {
 				return false

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -177,13 +178,22 @@ func (e *env) pcapPackets(c *cli.Context, sink func(out output, prompt bool) pca
 	}
 	return write(c.String("output"), func(out output) error {
 		s := sink(out, prompt)
+		flush := s.Flush
 		cfg.Packet = upTo(c.Int("count"), filter, s.Packet)
 		if c.String("filter") == "" {
 			cfg.Gap = s.Gap
 		}
+		// What is chosen needs to be decoded first, and what a person waits for does not wait for others.
+		if lines, ok := s.(pcap.Lines); ok && c.String("filter") == "" && c.Int("count") == 0 && !prompt && !out.ui.Color() {
+			if n := runtime.GOMAXPROCS(0); n > 1 {
+				p := pcap.NewParallel(lines, n)
+				p.Attach(&cfg)
+				flush = p.Flush
+			}
+		}
 		d := pcap.NewDissector(cfg)
 		err := e.readCaptures(d, files)
-		if ferr := s.Flush(); ferr != nil && (err == nil || errors.Is(err, errEnough)) {
+		if ferr := flush(); ferr != nil && (err == nil || errors.Is(err, errEnough)) {
 			return ferr
 		}
 		if errors.Is(err, errEnough) {
