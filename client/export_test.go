@@ -1,0 +1,4 @@
+package client
+
+// PoisonFrames makes every reader overwrite frames that have been used.
+func PoisonFrames() { poison = true }
