@@ -1,7 +1,6 @@
 package pcap_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
@@ -160,31 +159,19 @@ func writeLoad(w io.Writer, size, conns int) {
 	}
 }
 
-// benchCapture is 64 MB unless MQLAB_BENCH_MB says otherwise. MQLAB_BENCH_FILE keeps it, for comparison
-// with other programs.
+// benchMB is the size of the capture of benchmarks.
+func benchMB() int {
+	if n, err := strconv.Atoi(os.Getenv("MQLAB_BENCH_MB")); err == nil {
+		return n
+	}
+	return 64
+}
+
 func benchCapture(b *testing.B) []byte {
 	b.Helper()
-	mb := 64
-	if n, err := strconv.Atoi(os.Getenv("MQLAB_BENCH_MB")); err == nil {
-		mb = n
-	}
-	if name := os.Getenv("MQLAB_BENCH_FILE"); name != "" {
-		f, err := os.Create(name)
-		if err != nil {
-			b.Fatal(err)
-		}
-		w := bufio.NewWriterSize(f, 1<<20)
-		writeLoad(w, mb<<20, 1000)
-		if err := w.Flush(); err != nil {
-			b.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			b.Fatal(err)
-		}
-	}
 	var buf bytes.Buffer
-	buf.Grow(mb<<20 + 1<<20)
-	writeLoad(&buf, mb<<20, 1000)
+	buf.Grow(benchMB()<<20 + 1<<20)
+	writeLoad(&buf, benchMB()<<20, 1000)
 	return buf.Bytes()
 }
 

@@ -96,6 +96,11 @@ func (l *Lint) Packet(p *Packet) error {
 	if s == nil || p.From == codec.Either {
 		return nil
 	}
+	if p.Stream.ws != nil {
+		if err := l.websocket(p.Stream, p); err != nil {
+			return err
+		}
+	}
 	if at := p.Time(); at.After(s.at) { // packets behind a gap come late
 		s.at = at
 	}
@@ -130,6 +135,9 @@ func (l *Lint) End(e *StreamEnd) error {
 		return nil
 	}
 	e.Stream.Value = nil
+	if err := l.websocket(e.Stream, nil); err != nil {
+		return err
+	}
 	if e.Closed {
 		at := time.Unix(0, e.Nanos).UTC()
 		if s.at.After(at) {
@@ -157,25 +165,30 @@ func (l *Lint) collect(st *Stream, s *lintStream, file int) error {
 	list := s.conn.Findings()
 	for ; s.seen < len(list); s.seen++ {
 		f := &list[s.seen]
-		if f.Grade == judge.Fail {
-			l.fails++
-		} else {
-			l.warns++
-		}
-		if l.Found == nil {
-			continue
-		}
 		out := Finding{
 			Rule: f.Rule, Version: f.Version.String(), By: sideName(f.By), Grade: f.Grade.String(),
-			File: file, TimeNS: f.At.UnixNano(), Stream: st.ID, ClientID: st.ClientID,
-			Client: st.Client.String(), Server: st.Server.String(), Expected: f.Expected, Actual: f.Actual,
+			File: file, TimeNS: f.At.UnixNano(), Expected: f.Expected, Actual: f.Actual,
 		}
 		if f.Frame >= 0 && f.Frame < s.fed && s.fed-f.Frame <= placeRing {
 			out.Frame = int(s.frames[f.Frame%placeRing])
 		}
-		if err := l.Found(&out); err != nil {
+		if err := l.report(st, &out); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// report counts a finding and passes it on with what is known of its stream.
+func (l *Lint) report(st *Stream, f *Finding) error {
+	if f.Grade == judge.Fail.String() {
+		l.fails++
+	} else {
+		l.warns++
+	}
+	if l.Found == nil {
+		return nil
+	}
+	f.Stream, f.ClientID, f.Client, f.Server = st.ID, st.ClientID, st.Client.String(), st.Server.String()
+	return l.Found(f)
 }

@@ -59,8 +59,9 @@ type Stream struct {
 	// Value belongs to the callbacks: what they keep of a stream goes with it.
 	Value any
 
-	known  [2]bool // whether Client and Server are more than a guess
-	copied *Stream // the latest snapshot
+	known  [2]bool  // whether Client and Server are more than a guess
+	copied *Stream  // the latest snapshot
+	ws     *wsFacts // what a WebSocket shows whose beginning was seen
 }
 
 // Packet is one Control Packet of a capture.

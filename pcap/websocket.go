@@ -27,6 +27,8 @@ type wsHalf struct {
 	at      int  // position in the mask
 	data    bool // the frame carries data
 	lost    bool // where the next frame begins is not known
+	sure    bool // nothing is missing since the head of HTTP
+	text    bool // the message is one of text
 	packed  bool // the message is compressed
 	scratch []byte
 }
@@ -37,6 +39,7 @@ func (d *Dissector) decideHTTP(c *conn) error {
 	for dir := range c.ws.half {
 		c.ws.half[dir].http = true
 	}
+	c.Stream.ws = new(wsFacts)
 	return d.decideFramed(c)
 }
 
@@ -74,7 +77,7 @@ func (d *Dissector) giveUpWebSocket(c *conn) {
 func (d *Dissector) wsBytes(c *conn, dir int, b []byte, frame int, nanos int64) error {
 	w := &c.ws.half[dir]
 	if w.http {
-		b = d.httpHead(c, dir, b)
+		b = d.httpHead(c, dir, b, wsPlace{d.file, frame, nanos})
 		if b == nil || c.kind != kindWebSocket {
 			return nil
 		}
@@ -94,9 +97,13 @@ func (d *Dissector) wsBytes(c *conn, dir int, b []byte, frame int, nanos int64) 
 				return nil // b is used up: it ends inside the head
 			}
 			b = b[used-n:]
+			if w.sure {
+				w.text = w.head[0]&15 == 1 || w.text && w.head[0]&15 != opBinary
+				c.Stream.ws.frame(c.side[dir], w.head[0]&15, w.masked, wsPlace{d.file, frame, nanos})
+			}
 			w.head = w.head[:0]
 			if w.left > 1<<40 { // no frame: its place was lost
-				w.left, w.lost = 0, true
+				w.left, w.lost, w.sure = 0, true, false
 				return d.mqttHole(c, dir, -1, frame, nanos)
 			}
 			continue
@@ -119,6 +126,9 @@ func (d *Dissector) wsBytes(c *conn, dir int, b []byte, frame int, nanos int64) 
 		if c.Packets == 0 && d.notMQTT(c, dir, chunk) {
 			d.giveUpWebSocket(c)
 			return nil
+		}
+		if c.Packets == 0 && w.sure && w.text && c.side[dir] == codec.Client {
+			c.Stream.ws.textConnect = true
 		}
 		if err := d.feed(c, dir, chunk, frame, nanos); err != nil {
 			return err
@@ -188,6 +198,7 @@ func (w *wsHalf) begin() (int, bool) {
 
 func (d *Dissector) wsHole(c *conn, dir, n, frame int, nanos int64) error {
 	w := &c.ws.half[dir]
+	w.sure = false
 	if w.http {
 		d.giveUpWebSocket(c)
 		return nil
@@ -205,7 +216,7 @@ func (d *Dissector) wsHole(c *conn, dir, n, frame int, nanos int64) error {
 }
 
 // httpHead takes in the head of HTTP and returns what follows it, or nil.
-func (d *Dissector) httpHead(c *conn, dir int, b []byte) []byte {
+func (d *Dissector) httpHead(c *conn, dir int, b []byte, at wsPlace) []byte {
 	w := &c.ws.half[dir]
 	n := len(w.head)
 	w.head = append(w.head, b...)
@@ -227,7 +238,8 @@ func (d *Dissector) httpHead(c *conn, dir int, b []byte) []byte {
 	} else {
 		c.setSide(dir, codec.Server, true)
 	}
-	w.http, w.head = false, nil
+	c.Stream.ws.head(request, w.head[:end], at)
+	w.http, w.head, w.sure = false, nil, true
 	d.countWebSocket(c)
 	rest := b[end+4-n:]
 	if len(rest) == 0 {
