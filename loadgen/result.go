@@ -6,8 +6,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// ResultFormat is the number of the result's format. It grows when a reader of the older one would be misled.
-const ResultFormat = 1
+// ResultFormat names the format of a result and its version, which grows when a reader of the older one would be misled.
+const ResultFormat = "mqlab-load/1"
 
 // The metrics of latency. Each is recorded in microseconds by every worker and merged exactly.
 const (
@@ -33,7 +33,7 @@ const (
 // Result is all that a run has measured. It marshals to the documented JSON; histograms travel in the compressed form
 // of the HdrHistogram log format.
 type Result struct {
-	Format   int           `json:"format"`
+	Format   string        `json:"format"`
 	Run      string        `json:"run"` // the run's id, which every message carries
 	Title    string        `json:"title"`
 	Target   string        `json:"target"` // without credentials

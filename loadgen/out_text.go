@@ -1,0 +1,118 @@
+package loadgen
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/mqlab/mqlab/internal/report"
+	"github.com/mqlab/mqlab/internal/ui"
+)
+
+// proseWidth is where sentences are wrapped where nothing bounds a line.
+const proseWidth = 100
+
+// subject says in one line what was run.
+func (r *Result) subject() string {
+	parts := []string{plural(r.Generator.Clients, "client"), r.Model + " model"}
+	if r.Model == "max" {
+		parts[1] = "flat out"
+	}
+	if r.Window > 0 {
+		parts = append(parts, fmt.Sprintf("window %d", r.Window))
+	}
+	ran := ui.Duration(r.Elapsed)
+	if r.Stopped != "" {
+		ran += " of " + ui.Duration(r.Planned)
+	}
+	parts = append(parts, "ran "+ran, "started "+r.Started.UTC().Format("2006-01-02 15:04:05")+" UTC", fmt.Sprintf("seed %d", r.Seed))
+	return strings.Join(parts, ", ")
+}
+
+// server is the target and what it calls itself.
+func (r *Result) server() string {
+	if r.Server == "" {
+		return r.Target
+	}
+	return r.Target + " (" + r.Server + ")"
+}
+
+// WriteText writes the summary for people. A width of 0 shortens nothing.
+func (r *Result) WriteText(w io.Writer, u *ui.UI, width int) error {
+	var b strings.Builder
+	prose := width
+	if prose <= 0 || prose > proseWidth {
+		prose = proseWidth
+	}
+	title := r.Title
+	if title == "" {
+		title = "load"
+	}
+	fmt.Fprintf(&b, "%s\n%s\n%s\n", u.Strong(ui.Wrap(ui.Printable(title), prose, 0)), ui.Wrap(ui.Printable(r.server()), prose, 0), ui.Wrap(r.subject(), prose, 0))
+	for _, t := range r.tables() {
+		b.WriteString("\n" + t.text(u, width))
+	}
+	v := r.Verdict()
+	fmt.Fprintf(&b, "\n%s\n", u.Verdict(v.Word()))
+	for _, s := range v.Sentences {
+		b.WriteString(ui.Wrap(ui.Printable(s), prose, 0) + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (t *table) text(u *ui.UI, width int) string {
+	rows := make([][]string, len(t.Rows))
+	for i, row := range t.Rows {
+		rows[i] = make([]string, len(row))
+		for j, cell := range row {
+			cell = ui.Printable(cell)
+			switch {
+			case t.Verdicts && j == 0:
+				cell = u.Verdict(cell)
+			case cell == "0" || cell == "-":
+				cell = u.Dim(cell)
+			}
+			rows[i][j] = cell
+		}
+	}
+	out := u.Heading(t.Title) + "\n" + u.Table(width, t.Columns, rows)
+	if t.Note != "" {
+		out += u.Dim(ui.Wrap(t.Note, width, 0)) + "\n"
+	}
+	return out
+}
+
+// WriteMarkdown writes the summary as Markdown.
+func (r *Result) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	v := r.Verdict()
+	title := r.Title
+	if title == "" {
+		title = "load"
+	}
+	fmt.Fprintf(&b, "# %s\n\n%s, %s\n\n**%s**: %s\n", report.MarkdownText(title), report.MarkdownCode(r.server()), report.MarkdownText(r.subject()), v.Word(), report.MarkdownText(strings.Join(v.Sentences, " ")))
+	for _, t := range r.tables() {
+		b.WriteString("\n## " + t.Title + "\n\n" + t.markdown())
+		if t.Note != "" {
+			b.WriteString("\n" + report.MarkdownText(t.Note) + "\n")
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (t *table) markdown() string {
+	titles, numbers := make([]string, len(t.Columns)), make([]bool, len(t.Columns))
+	for i, c := range t.Columns {
+		titles[i], numbers[i] = c.Title, c.Right
+	}
+	rows := make([][]string, len(t.Rows))
+	for i, row := range t.Rows {
+		rows[i] = make([]string, len(row))
+		for j, cell := range row {
+			rows[i][j] = report.MarkdownText(cell)
+		}
+	}
+	return report.MarkdownTable(titles, numbers, rows)
+}
