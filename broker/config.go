@@ -109,7 +109,8 @@ type Config struct {
 	// ConnectTimeout is how long a connection may take to deliver its CONNECT. Default: 5 s.
 	ConnectTimeout time.Duration
 	// SlowQoS0 is how long publishers are held back for a Client that does not read, before
-	// QoS 0 messages to it are dropped. Default: 200 ms.
+	// QoS 0 messages to it are dropped. Default: 1 s, since TCP needs 200 ms and more to recover
+	// from one lost window update.
 	SlowQoS0 time.Duration
 	// SlowConsumer is how long publishers are held back for a connected Client whose QoS 1
 	// and 2 queue is full, before it is disconnected. Default: 2 s.
@@ -226,7 +227,7 @@ func (c *Config) limits() limits {
 		queueBytes:    bound(c.QueueBytes, 8<<20, unbounded/4),
 		outBytes:      bound(c.OutboundBytes, 1<<20, unbounded/4),
 		connect:       bound(c.ConnectTimeout, 5*time.Second, 0),
-		slowQoS0:      bound(c.SlowQoS0, 200*time.Millisecond, 0),
+		slowQoS0:      bound(c.SlowQoS0, time.Second, 0),
 		slowConsumer:  bound(c.SlowConsumer, 2*time.Second, 0),
 	}
 	if c.MaximumPacketSize > 0 {

@@ -60,8 +60,8 @@ func TestSlowReaderQoS0(t *testing.T) {
 		}
 		done.Wait()
 		pub.fence() // the batch's counts are in
-		if d := time.Since(start); d < 200*time.Millisecond || d > 300*time.Millisecond {
-			t.Errorf("publishers were held back for %v, want 200ms", d)
+		if d := time.Since(start); d < time.Second || d > 1100*time.Millisecond {
+			t.Errorf("publishers were held back for %v, want 1s", d)
 		}
 		st := srv.Stats()
 		if st.DroppedQoS0 == 0 || st.DroppedQoS0 > n-(128<<10)/1100 {
