@@ -201,3 +201,70 @@ func (p *Properties) differs(got *Properties, without, with []string, v *values)
 	}
 	return ""
 }
+
+// clone returns a copy that shares nothing.
+func (p *Properties) clone() *Properties {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	fields := reflect.ValueOf(&c).Elem()
+	for i := range fields.NumField() {
+		if f := fields.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() {
+			n := reflect.New(f.Type().Elem())
+			n.Elem().Set(f.Elem())
+			f.Set(n)
+		}
+	}
+	c.SubscriptionID, c.UserProperty = slices.Clone(p.SubscriptionID), slices.Clone(p.UserProperty)
+	return &c
+}
+
+// Append adds the properties to dst as they stand. A template is expanded by expand, which may be nil.
+func (p *Properties) Append(dst *codec.Properties, expand func(string) string) error {
+	if p == nil {
+		return nil
+	}
+	if expand == nil {
+		return p.fill(dst, &values{cfg: &RunConfig{}})
+	}
+	q := p.clone()
+	for _, t := range q.texts() {
+		t.set(expand(t.text))
+	}
+	return q.fill(dst, &values{cfg: &RunConfig{}})
+}
+
+// propertyText is one text of properties, by its path.
+type propertyText struct {
+	path, text string
+	set        func(string)
+}
+
+// texts returns what can be a template: every text, and bytes that are not given in digits.
+func (p *Properties) texts() []propertyText {
+	if p == nil {
+		return nil
+	}
+	var out []propertyText
+	fields := reflect.ValueOf(p).Elem()
+	for i, id := range propertyIDs {
+		switch x := fields.Field(i).Interface().(type) {
+		case *string:
+			if x != nil {
+				out = append(out, propertyText{propertyName(id), *x, func(s string) { *x = s }})
+			}
+		case *Bytes:
+			if x != nil && !strings.HasPrefix(string(*x), "hex:") {
+				out = append(out, propertyText{propertyName(id), string(*x), func(s string) { *x = BytesOf([]byte(s)) }})
+			}
+		case []Pair:
+			for j := range x {
+				out = append(out,
+					propertyText{fmt.Sprintf("%s[%d].name", propertyName(id), j), x[j].Name, func(s string) { x[j].Name = s }},
+					propertyText{fmt.Sprintf("%s[%d].value", propertyName(id), j), x[j].Value, func(s string) { x[j].Value = s }})
+			}
+		}
+	}
+	return out
+}

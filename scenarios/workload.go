@@ -15,15 +15,21 @@ type Workload struct {
 	Seed  uint64 `yaml:"seed,omitempty" doc:"of everything random; the same seed gives the same run"`
 
 	// Window bounds what a client has unacknowledged; 0 is no bound but the session's. It makes the model a closed one
-	// where Closed is set.
+	// where Model says so.
 	Model  string `yaml:"model,omitempty" doc:"open offers messages on a schedule whatever the server does; closed publishes when the window has room; default open" enum:"open,closed"`
-	Window int    `yaml:"window,omitempty" doc:"QoS 1 and 2 messages that one client has under way at most"`
+	Window int    `yaml:"window,omitempty" doc:"QoS 1 and 2 messages that one client has under way at most; default no bound but the server's, in the closed model 1"`
 
 	ConnectRate Rate          `yaml:"connect_rate,omitempty" doc:"connections opened per second at the start, over all groups, such as 1000/s; default as fast as they are accepted"`
 	Clients     []Group       `yaml:"clients" doc:"groups of like clients"`
 	Phases      []Phase       `yaml:"phases,omitempty" doc:"the run's phases in order; default one hold of 10s"`
 	Drain       time.Duration `yaml:"drain,omitempty" doc:"how long to wait at the end for what is still under way; default 5s"`
 	Thresholds  []string      `yaml:"thresholds,omitempty" doc:"what the result must satisfy, such as publish_ack.p99 < 50ms"`
+
+	// NoVerify lets payloads be smaller than [ProofSize].
+	NoVerify bool `yaml:"no_verify,omitempty" doc:"messages carry no proof: counted, but not verified"`
+
+	// Dir is the folder that file names are relative to; "" is the process's own.
+	Dir string `yaml:"-"`
 }
 
 // Group is a number of like clients. All of them connect and subscribe before the first message is due.
@@ -31,7 +37,7 @@ type Group struct {
 	Name  string `yaml:"name" doc:"names the group in results"`
 	Count int    `yaml:"count" doc:"how many clients"`
 
-	ClientID string `yaml:"client_id,omitempty" doc:"template; default {run}-{group}-{index}"`
+	ClientID string `yaml:"client_id,omitempty" doc:"template; default {run}-{group}-{index}, in 3.1 {run}-{client}"`
 	MQTT     string `yaml:"mqtt,omitempty" doc:"the protocol version" enum:"3.1,3.1.1,5.0"`
 	// A nil CleanStart is true.
 	CleanStart    *bool         `yaml:"clean_start,omitempty" doc:"clean session in 3.1 and 3.1.1; default true"`
@@ -51,7 +57,7 @@ type Group struct {
 	Respond   *Respond       `yaml:"respond,omitempty" doc:"5.0: answer every message that has a Response Topic"`
 
 	Link      *Link      `yaml:"link,omitempty" doc:"the network between client and server"`
-	Reconnect *Reconnect `yaml:"reconnect,omitempty" doc:"what a client does when its connection ends; default it comes back after 100ms"`
+	Reconnect *Reconnect `yaml:"reconnect,omitempty" doc:"what a client does when its connection ends; default it comes back after 100ms, and later from attempt to attempt"`
 }
 
 // WillMessage is the Will Message of a group's clients.
@@ -85,11 +91,11 @@ type Subscription struct {
 type Publication struct {
 	Topic string `yaml:"topic" doc:"template"`
 	// Topics is how many values {topic} takes in turn.
-	Topics int    `yaml:"topics,omitempty" doc:"how many topics each client goes through: {topic} counts from 0"`
+	Topics int    `yaml:"topics,omitempty" doc:"how many topics each client goes through: {topic} counts from 0; default 1, and with {each:GROUP} the number of its clients"`
 	QoS    QoSMix `yaml:"qos,omitempty" doc:"0, 1 or 2, or shares such as {0: 70, 1: 20, 2: 10}"`
 	Retain bool   `yaml:"retain,omitempty" doc:"retained messages"`
 
-	Rate      Rate          `yaml:"rate,omitempty" doc:"of each client, such as 10/s or 1/m; in the closed model left out"`
+	Rate      Rate          `yaml:"rate,omitempty" doc:"of each client, such as 10/s, 600/min or 1/h; in the closed model left out"`
 	GroupRate Rate          `yaml:"group_rate,omitempty" doc:"of the whole group, shared evenly among its clients, instead of rate"`
 	Arrival   string        `yaml:"arrival,omitempty" doc:"even spaces messages evenly, each client at an offset of its own; poisson draws the gaps; together lets all clients publish at one instant; default even" enum:"even,poisson,together"`
 	Count     uint64        `yaml:"count,omitempty" doc:"how many messages each client publishes at most; default no limit"`
@@ -123,8 +129,8 @@ type Link struct {
 // Reconnect says how clients come back.
 type Reconnect struct {
 	Never bool          `yaml:"never,omitempty" doc:"they stay away"`
-	After time.Duration `yaml:"after,omitempty" doc:"the first pause"`
-	Max   time.Duration `yaml:"max,omitempty" doc:"the longest pause: each is twice the one before"`
+	After time.Duration `yaml:"after,omitempty" doc:"the first pause; default 100ms"`
+	Max   time.Duration `yaml:"max,omitempty" doc:"the longest pause: each is twice the one before; default 10s"`
 	// Jitter is a share of the pause.
 	Jitter float64 `yaml:"jitter,omitempty" doc:"the share of the pause that is random: 0 to 1"`
 }
