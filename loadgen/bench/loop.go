@@ -22,7 +22,7 @@ import (
 // brokers; what it sends is legal and what it does not need to know it does not look at.
 type loop struct {
 	ep      int
-	timer   int // a timer that ends waits, or -1
+	timer   int     // a timer that ends waits, or -1
 	conns   []*conn // by descriptor
 	buf     []byte
 	events  [256]unix.EpollEvent

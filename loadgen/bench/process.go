@@ -21,8 +21,11 @@ import (
 // serveArg makes this program a broker, or a sink, at the address that follows it.
 const serveArg = "serve"
 
-// serve serves the embedded broker until the process is ended.
+// serve serves the embedded broker, or the sink, until the process is ended or it fails.
 func serve(url string) error {
+	if strings.HasPrefix(url, sinkScheme) {
+		return serveSink(url)
+	}
 	b := broker.New(broker.Config{})
 	if _, err := b.Listen(url); err != nil {
 		return err
