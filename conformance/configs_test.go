@@ -37,6 +37,7 @@ var configurations = []struct {
 // are judged at a time. On a busy machine an honest broker may then miss a deadline, so one that
 // does not come out clean is judged again, alone, before that is believed.
 func TestBaselineConfigurations(t *testing.T) {
+	t.Parallel()
 	type outcome struct {
 		rep *conformance.Report
 		err error
@@ -50,7 +51,7 @@ func TestBaselineConfigurations(t *testing.T) {
 	for _, c := range configurations {
 		ch := make(chan outcome, 1)
 		outcomes = append(outcomes, ch)
-		if wanted(strings.ReplaceAll(c.name, " ", "_")) {
+		if wanted(t.Name() + "/" + strings.ReplaceAll(c.name, " ", "_")) {
 			go func() {
 				slots <- struct{}{}
 				ch <- judge(c.cfg)

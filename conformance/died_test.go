@@ -20,14 +20,6 @@ import (
 	"github.com/mqlab/mqlab/conformance/mutant"
 )
 
-// TestMain is the test binary, and with its argument a broker that can be made to die.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == "mortal-broker" {
-		os.Exit(mortalBroker(os.Args[2], os.Args[3:]...))
-	}
-	os.Exit(m.Run())
-}
-
 // mortalBroker serves on a loopback port until it is told to end. It dies of a PUBLISH whose QoS
 // bits are both set, with the last words "boom". With "deaf" it stops to listen instead; with a
 // folder it notes each start there.

@@ -80,6 +80,7 @@ func mutantNamed(t *testing.T, name string) *mutant.Mutant {
 // Every exchange that is written for a mutant fails on it and passes on the baseline broker, and
 // every capture shows the packets of the transcript to another dissector.
 func TestEvidenceTellsMutantsFromTheBaseline(t *testing.T) {
+	t.Parallel()
 	tshark := findTshark(t)
 	// They mostly wait, so many run at a time, whatever -parallel says.
 	slots := make(chan struct{}, 16)
@@ -175,6 +176,7 @@ func compareCapture(t *testing.T, tshark, file string, entries []peer.Entry) {
 
 // Neither exchange nor capture shows a password, and both can be replayed with it.
 func TestEvidenceKeepsSecrets(t *testing.T) {
+	t.Parallel()
 	const password = "correct-horse"
 	m := mutantNamed(t, "ping/unanswered")
 	_, files := evidenceOf(t, m, conformance.Config{Username: "alice", Password: password})

@@ -156,6 +156,7 @@ func without(t *testing.T, names ...string) []*conformance.Check {
 }
 
 func TestMosquitto(t *testing.T) {
+	t.Parallel()
 	program, err := exec.LookPath("mosquitto")
 	if err != nil {
 		if _, err := os.Stat("/usr/sbin/mosquitto"); err != nil {
@@ -204,6 +205,7 @@ func TestOtherBrokers(t *testing.T) {
 	if scripts == "" {
 		t.Skip("MQLAB_BROKERS does not name a folder of scripts that start brokers")
 	}
+	t.Parallel()
 	const installing = 4 * time.Minute
 	brokers := []struct {
 		script, known string
@@ -223,7 +225,7 @@ func TestOtherBrokers(t *testing.T) {
 	var verdicts []chan verdict
 	for i, b := range brokers {
 		path := filepath.Join(scripts, b.script+".sh")
-		if _, err := os.Stat(path); err != nil || !wanted(b.script) || slices.Contains(strings.Split(os.Getenv("MQLAB_SKIP_BROKERS"), ","), b.script) {
+		if _, err := os.Stat(path); err != nil || !wanted(t.Name()+"/"+b.script) || slices.Contains(strings.Split(os.Getenv("MQLAB_SKIP_BROKERS"), ","), b.script) {
 			continue
 		}
 		done := make(chan verdict, 1)

@@ -47,11 +47,7 @@ func (t *T) watch(name string) func(peer.Direction, time.Time, []byte) {
 func (t *T) passive(res *CheckResult) {
 	res.seen = map[string]int{}
 	for _, w := range t.watched {
-		for key, n := range w.conn.Judged() {
-			if key.By == codec.Server && key.Version == t.version {
-				res.seen[key.Rule] += n
-			}
-		}
+		w.conn.AddJudged(t.version, codec.Server, res.seen)
 		for _, f := range w.conn.Findings() {
 			if !f.Version.Has(t.version) {
 				continue

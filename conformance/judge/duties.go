@@ -154,11 +154,20 @@ type dutyInfo struct {
 	by       sides
 }
 
-func (d *dutyInfo) ids(v rules.Versions) []string {
-	if v == rules.MQTT5 {
-		return strings.Fields(d.id5)
+// dutyIDs are the ids of each duty's rules under 3.1.1 and under 5.0.
+var dutyIDs = func() (ids [2][numDuties][]string) {
+	for d := range duties {
+		ids[0][d], ids[1][d] = strings.Fields(duties[d].id4), strings.Fields(duties[d].id5)
 	}
-	return strings.Fields(d.id4)
+	return ids
+}()
+
+// ids returns the rules of the duty. The slice is shared.
+func (d duty) ids(v rules.Versions) []string {
+	if v == rules.MQTT5 {
+		return dutyIDs[1][d]
+	}
+	return dutyIDs[0][d]
 }
 
 var duties = [numDuties]dutyInfo{
@@ -300,7 +309,7 @@ func Rules() []Key {
 	}
 	for i := range duties {
 		for _, v := range rules.AnyVersion.Split() {
-			for _, id := range duties[i].ids(v) {
+			for _, id := range duty(i).ids(v) {
 				add(v, id, duties[i].by)
 			}
 		}

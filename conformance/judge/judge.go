@@ -244,36 +244,50 @@ func (c *Conn) Limits() []string {
 
 // Judged returns how often each duty was judged, found kept or broken.
 func (c *Conn) Judged() map[Key]int {
+	out := make(map[Key]int)
+	for s := client; s <= server; s++ {
+		c.each(s, func(k Key, n int) { out[k] += n })
+	}
+	return out
+}
+
+// AddJudged adds how often each rule of the version was judged of the side to the counts by rule id.
+func (c *Conn) AddJudged(v rules.Versions, by codec.Side, counts map[string]int) {
+	if by == codec.Either {
+		return
+	}
+	c.each(side(by-codec.Client), func(k Key, n int) {
+		if k.Version == v {
+			counts[k.Rule] += n
+		}
+	})
+}
+
+// each calls f with how often each duty of the side was judged, in parts.
+func (c *Conn) each(s side, f func(Key, int)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make(map[Key]int)
 	for k, n := range c.broken {
-		out[k] += int(n)
+		if k.By == s.wire() {
+			f(k, int(n))
+		}
 	}
 	if c.rv == 0 {
-		return out
+		return
 	}
-	for s := client; s <= server; s++ {
-		for d, n := range c.kept[s] {
-			if n == 0 {
-				continue
-			}
-			for _, id := range duties[d].ids(c.rv) {
-				out[Key{c.rv, id, s.wire()}] += int(n)
-			}
+	for d, n := range c.kept[s] {
+		if n == 0 {
+			continue
+		}
+		for _, id := range duty(d).ids(c.rv) {
+			f(Key{c.rv, id, s.wire()}, int(n))
 		}
 	}
 	for _, r := range packetRules {
-		if r.version != c.rv {
-			continue
-		}
-		for s := client; s <= server; s++ {
-			if n := c.tallies[s][r.class]; n > 0 && r.by.has(s) {
-				out[Key{c.rv, r.id, s.wire()}] += int(n)
-			}
+		if n := c.tallies[s][r.class]; n > 0 && r.version == c.rv && r.by.has(s) {
+			f(Key{c.rv, r.id, s.wire()}, int(n))
 		}
 	}
-	return out
 }
 
 // packet judges one packet: first by itself, then by what went before.
@@ -361,7 +375,7 @@ func (c *Conn) breach(d duty, s side, g Grade, expected, actual string) {
 	if c.rv == 0 {
 		return
 	}
-	for _, id := range duties[d].ids(c.rv) {
+	for _, id := range d.ids(c.rv) {
 		c.record(c.rv, id, s, g, expected, actual)
 	}
 }

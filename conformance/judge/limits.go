@@ -153,17 +153,24 @@ func (a *aliases) put(c *Conn, alias uint16, topic string) {
 	a.bytes += len(topic)
 }
 
-// idSet is a set of 16-bit numbers in pages that are made as they are needed, 8 KiB at most.
+// idSet is a set of 16-bit numbers in pages that are made as they are needed, 8 KiB at most. Most
+// connections need few of their sets, so an empty one is a pointer.
 type idSet struct {
-	pages [64]*[16]uint64
+	pages *[64]*[16]uint64
 }
 
 func (s *idSet) has(id uint16) bool {
+	if s.pages == nil {
+		return false
+	}
 	p := s.pages[id>>10]
 	return p != nil && p[id>>6&15]>>(id&63)&1 == 1
 }
 
 func (s *idSet) add(id uint16) {
+	if s.pages == nil {
+		s.pages = new([64]*[16]uint64)
+	}
 	p := s.pages[id>>10]
 	if p == nil {
 		p = new([16]uint64)

@@ -183,7 +183,7 @@ func (p *Proxy) Close() {
 // Once bytes cannot be cut into packets, everything that follows is passed as it comes.
 func (p *Proxy) pump(from net.Conn, side codec.Side, l *Link) {
 	var buf []byte
-	chunk := make([]byte, 4096)
+	chunk := make([]byte, 1024)
 	uncut := false
 	for {
 		n, err := from.Read(chunk)
@@ -213,24 +213,26 @@ func (p *Proxy) pump(from net.Conn, side codec.Side, l *Link) {
 func (p *Proxy) pass(side codec.Side, l *Link, frame []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d := codec.Decoder{Version: l.Version, From: side, Mode: codec.Lenient}
-	if side == codec.Client && l.Connect == nil {
-		d.Version = 0
+	out, hook := l.up, p.hooks.Up
+	if side == codec.Server {
+		out, hook = l.down, p.hooks.Down
 	}
-	q, _ := d.Decode(frame)
 	pkt := &Packet{Raw: frame}
-	if q != nil {
-		pkt.Packet = codec.Clone(q)
+	opening := side == codec.Client && l.Connect == nil
+	if hook != nil || opening { // otherwise nobody looks into it
+		d := codec.Decoder{Version: l.Version, From: side, Mode: codec.Lenient}
+		if opening {
+			d.Version = 0
+		}
+		if q, _ := d.Decode(frame); q != nil {
+			pkt.Packet = codec.Clone(q)
+		}
 	}
-	if c, ok := pkt.Packet.(*codec.Connect); ok && l.Connect == nil && side == codec.Client {
+	if c, ok := pkt.Packet.(*codec.Connect); ok && opening {
 		l.Connect = c
 		if c.Version != 0 {
 			l.Version = c.Version
 		}
-	}
-	out, hook := l.up, p.hooks.Up
-	if side == codec.Server {
-		out, hook = l.down, p.hooks.Down
 	}
 	if hook != nil {
 		hook(l, pkt)
