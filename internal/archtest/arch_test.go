@@ -25,6 +25,7 @@ var units = map[string]int{
 	"codec": 0,
 
 	"internal/packetgen": 1,
+	"internal/process":   1,
 	"internal/session":   1,
 	"internal/topic":     1,
 	"internal/transport": 1,
@@ -79,7 +80,7 @@ var topLevel = []string{
 
 // internals is all that may stand in internal/. The units of the program, and what serves its making.
 var internals = []string{
-	"archtest", "gen", "ledger", "packetgen", "pcapng", "peer", "peers", "report", "session", "tools", "topic", "transport", "ui",
+	"archtest", "gen", "ledger", "packetgen", "pcapng", "peer", "peers", "process", "report", "session", "tools", "topic", "transport", "ui",
 }
 
 // unitOf returns the unit that a package of the module belongs to, or "".

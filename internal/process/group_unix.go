@@ -1,0 +1,23 @@
+//go:build unix
+
+package process
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// ownGroup gives the command a process group of its own, so that it and its children can be ended together, and a
+// terminal's interrupt does not reach it before us.
+func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// endGroup asks the group to end, or makes it.
+func endGroup(cmd *exec.Cmd, now bool) {
+	sig := syscall.SIGTERM
+	if now {
+		sig = syscall.SIGKILL
+	}
+	if syscall.Kill(-cmd.Process.Pid, sig) != nil {
+		_ = cmd.Process.Signal(sig)
+	}
+}
