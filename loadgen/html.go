@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/mqlab/mqlab/internal/report"
-	"github.com/mqlab/mqlab/internal/ui"
 )
 
 //go:embed assets
@@ -152,16 +151,8 @@ func writePage(w io.Writer, name, title string, charts []chart, data any) error 
 	}.Write(w)
 }
 
-// Verdict reports whether the column holds verdict words.
-func (t table) Verdict(col int) bool { return t.Verdicts && col == 0 }
+// Verdict reports whether the cell is a verdict word.
+func (t table) Verdict(cell string) bool { return t.Verdicts && verdictWord(cell) }
 
 // Right reports whether the column holds numbers.
 func (t table) Right(col int) bool { return col < len(t.Columns) && t.Columns[col].Right }
-
-// Class is the style of a verdict word.
-func (t table) Class(word string) string {
-	if word == ui.Fail {
-		return "fail"
-	}
-	return "pass"
-}

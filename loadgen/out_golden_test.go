@@ -156,12 +156,12 @@ func TestVerdict(t *testing.T) {
 		want   string // one of the sentences holds it
 	}{
 		{"fine", func(*Result) {}, true, "Every promise was kept"},
-		{"lost at QoS 0", func(r *Result) { r.Ledger[0].Lost = 2 }, true, "2 messages were lost"},
-		{"lost at QoS 1", func(r *Result) { r.Ledger[1].Lost = 2 }, false, "QoS 1: 2 messages that were acknowledged never arrived"},
-		{"lost at QoS 2", func(r *Result) { r.Ledger[2].Lost = 1 }, false, "QoS 2: 1 messages"},
-		{"repeated at QoS 0", func(r *Result) { r.Ledger[0].Duplicated = 1 }, false, "QoS 0: 1 arrivals repeat"},
-		{"repeated at QoS 1", func(r *Result) { r.Ledger[1].Duplicated = 5 }, true, "where it is legal, 5 arrivals"},
-		{"repeated at QoS 2", func(r *Result) { r.Ledger[2].Duplicated = 5 }, false, "QoS 2: 5 arrivals repeat"},
+		{"lost at QoS 0", func(r *Result) { r.Ledger[0].Lost = 2 }, true, "2 of them were lost"},
+		{"lost at QoS 1", func(r *Result) { r.Ledger[1].Lost = 2 }, false, "QoS 1: 2 of the messages that were acknowledged never arrived"},
+		{"lost at QoS 2", func(r *Result) { r.Ledger[2].Lost = 1 }, false, "QoS 2: 1 of the messages"},
+		{"repeated at QoS 0", func(r *Result) { r.Ledger[0].Duplicated = 1 }, false, "QoS 0: 1 of the arrivals repeat"},
+		{"repeated at QoS 1", func(r *Result) { r.Ledger[1].Duplicated = 5 }, true, "where it is legal, 5 of the arrivals"},
+		{"repeated at QoS 2", func(r *Result) { r.Ledger[2].Duplicated = 5 }, false, "QoS 2: 5 of the arrivals repeat"},
 		{"corrupted", func(r *Result) { r.Ledger[1].Corrupted = 1 }, false, "another payload"},
 		{"unsettled", func(r *Result) { r.Ledger[1].Unsettled = 7 }, true, "Every promise was kept"},
 		{"reordered", func(r *Result) { r.Ledger[1].Reordered = 7 }, true, "Every promise was kept"},

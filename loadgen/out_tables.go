@@ -13,8 +13,8 @@ type table struct {
 	Title   string
 	Columns []ui.Column
 	Rows    [][]string
-	Note    string // a sentence below it
-	// Verdicts is set where the first column holds verdict words.
+	Notes   []string // sentences below it
+	// Verdicts is set where cells may be verdict words.
 	Verdicts bool
 }
 
@@ -106,28 +106,61 @@ func qosWord(qos int) string {
 	return strconv.Itoa(qos)
 }
 
+// kept reports whether the promise of the row's QoS was.
+func (l *LedgerRow) kept() bool {
+	return (l.QoS == 0 || l.Lost == 0) && (l.QoS == 1 || l.Duplicated == 0) && l.Corrupted == 0
+}
+
 func (r *Result) ledgerTable() table {
-	t := table{Title: "Delivery", Verdicts: true, Columns: []ui.Column{
-		left("Promise"), left("QoS"), right("Expected"), right("Delivered"), right("Lost"), right("Duplicated"), right("Reordered"), right("Corrupted"), right("Unexpected"), right("Unsettled"),
-	}}
-	unverified := uint64(0)
-	for _, l := range r.Ledger {
-		unverified += l.Unverified
-		if l.Expected == 0 && l.Delivered == 0 && l.Lost+l.Duplicated+l.Corrupted+l.Unexpected+l.Unsettled == 0 {
+	t := table{Title: "Delivery", Verdicts: true, Columns: []ui.Column{left("Messages")}}
+	rows := []struct {
+		name, note string
+		of         func(*LedgerRow) uint64
+		always     bool
+	}{
+		{"expected", "that subscriptions entitle to", func(l *LedgerRow) uint64 { return l.Expected }, true},
+		{"delivered", "different ones that arrived", func(l *LedgerRow) uint64 { return l.Delivered }, true},
+		{"lost", "allowed at QoS 0 only", func(l *LedgerRow) uint64 { return l.Lost }, true},
+		{"duplicated", "allowed at QoS 1 only", func(l *LedgerRow) uint64 { return l.Duplicated }, true},
+		{"reordered", "behind a later one of the same publisher and topic", func(l *LedgerRow) uint64 { return l.Reordered }, true},
+		{"corrupted", "with another payload than was sent", func(l *LedgerRow) uint64 { return l.Corrupted }, false},
+		{"unexpected", "where no subscription asked for them", func(l *LedgerRow) uint64 { return l.Unexpected }, false},
+		{"unsettled", "missing where nothing was promised: handshakes that did not end, QoS 0 around cuts", func(l *LedgerRow) uint64 { return l.Unsettled }, false},
+		{"unverified", "arrived without a proof", func(l *LedgerRow) uint64 { return l.Unverified }, false},
+	}
+	var used []*LedgerRow
+	for i := range r.Ledger {
+		l := &r.Ledger[i]
+		if *l == (LedgerRow{QoS: l.QoS}) {
 			continue
 		}
-		word := ui.Pass
-		if l.QoS > 0 && l.Lost > 0 || l.QoS != 1 && l.Duplicated > 0 || l.Corrupted > 0 {
-			word = ui.Fail
+		used = append(used, l)
+		t.Columns = append(t.Columns, right("QoS "+strconv.Itoa(l.QoS)))
+	}
+	if len(used) == 0 {
+		return t
+	}
+	t.Columns = append(t.Columns, flex(""))
+	promise := []string{"promise"}
+	for _, l := range used {
+		if l.kept() {
+			promise = append(promise, ui.Pass)
+		} else {
+			promise = append(promise, ui.Fail)
 		}
-		t.Rows = append(t.Rows, []string{
-			word, strconv.Itoa(l.QoS), count(l.Expected), count(l.Delivered), count(l.Lost), count(l.Duplicated),
-			count(l.Reordered), count(l.Corrupted), count(l.Unexpected), count(l.Unsettled),
-		})
 	}
-	if unverified > 0 {
-		t.Note = count(unverified) + " arrivals carried no proof and were not verified."
+	for _, x := range rows {
+		row, some := []string{x.name}, x.always
+		for _, l := range used {
+			n := x.of(l)
+			some = some || n > 0
+			row = append(row, count(n))
+		}
+		if some {
+			t.Rows = append(t.Rows, append(row, x.note))
+		}
 	}
+	t.Rows = append(t.Rows, append(promise, "lost at QoS 1 or 2, duplicated at 0 or 2, or corrupted breaks it"))
 	return t
 }
 
@@ -144,14 +177,14 @@ func (r *Result) thresholdTable() table {
 }
 
 func (r *Result) phaseTable() table {
-	t := table{Title: "Phases", Columns: []ui.Column{flex("Phase"), left("Kind"), right("From"), right("To"), right("Offered"), right("Published"), right("Received"), right("p50"), right("p99"), right("Max")}}
+	t := table{Title: "Phases", Columns: []ui.Column{flex("Phase"), left("Kind"), right("Until"), right("Offered"), right("Published"), right("Received"), right("p50"), right("p99"), right("Max")}}
 	if len(r.Phases) < 2 {
 		return t
 	}
 	metric := ""
 	if m := r.Main(); m != nil {
 		metric = m.Metric
-		t.Note = "Latencies are those of " + metric + "."
+		t.Notes = []string{"Latencies are those of " + metric + "."}
 	}
 	for i := range r.Phases {
 		p := &r.Phases[i]
@@ -160,12 +193,12 @@ func (r *Result) phaseTable() table {
 			to = max(p.From, min(to, r.Elapsed))
 		}
 		row := []string{
-			p.Name, p.Kind, instant(p.From), instant(p.To),
+			p.Name, p.Kind, instant(p.To),
 			rate(p.Counts.Scheduled, to-p.From), rate(p.Counts.Published, to-p.From), rate(p.Counts.Received, to-p.From), "-", "-", "-",
 		}
 		if l := latency(p.Latency, metric, -1, ""); l != nil {
 			q := l.percentiles()
-			row[7], row[8], row[9] = micros(q.P50), micros(q.P99), micros(q.Max)
+			row[6], row[7], row[8] = micros(q.P50), micros(q.P99), micros(q.Max)
 		}
 		t.Rows = append(t.Rows, row)
 	}
@@ -182,7 +215,7 @@ func instant(d time.Duration) string {
 
 func (r *Result) groupTable() table {
 	t := table{Title: "Groups", Columns: []ui.Column{
-		flex("Group"), right("Clients"), right("Offered"), right("Published"), right("Received"), right("Disconnects"), left("Metric"), right("p50"), right("p99"), right("Max"),
+		flex("Group"), right("Clients"), right("Published"), right("Received"), left("Metric"), right("p50"), right("p99"), right("Max"),
 	}}
 	if len(r.Groups) < 2 {
 		return t
@@ -191,13 +224,12 @@ func (r *Result) groupTable() table {
 	for i := range r.Groups {
 		g := &r.Groups[i]
 		row := []string{
-			g.Name, strconv.Itoa(g.Clients), rate(g.Counts.Scheduled, span), rate(g.Counts.Published, span), rate(g.Counts.Received, span),
-			count(g.Counts.Disconnects), "-", "-", "-", "-",
+			g.Name, strconv.Itoa(g.Clients), rate(g.Counts.Published, span), rate(g.Counts.Received, span), "-", "-", "-", "-",
 		}
 		for _, metric := range metricOrder {
 			if l := latency(r.Latency, metric, -1, g.Name); l != nil {
 				p := l.percentiles()
-				row[6], row[7], row[8], row[9] = metric, micros(p.P50), micros(p.P99), micros(p.Max)
+				row[4], row[5], row[6], row[7] = metric, micros(p.P50), micros(p.P99), micros(p.Max)
 				break
 			}
 		}
@@ -207,33 +239,34 @@ func (r *Result) groupTable() table {
 }
 
 func (r *Result) errorTable() table {
-	t := table{Title: "Errors", Columns: []ui.Column{right("Count"), left("Kind"), left("Reason"), flex("What to do")}}
+	t := table{Title: "Errors", Columns: []ui.Column{right("Count"), left("Kind"), flex("Reason")}}
 	for _, e := range r.Errors {
 		reason := e.Reason
 		if e.Code >= 0 {
 			reason += fmt.Sprintf(" (0x%02x)", e.Code)
 		}
-		t.Rows = append(t.Rows, []string{count(e.Count), e.Kind, reason, e.Advice})
+		t.Rows = append(t.Rows, []string{count(e.Count), e.Kind, reason})
+		if e.Advice != "" {
+			t.Notes = append(t.Notes, e.Reason+": "+sentence(e.Advice))
+		}
 	}
 	return t
 }
 
 func (r *Result) useTable() table {
-	t := table{Title: "Resources", Columns: []ui.Column{left("Process"), right("CPU"), right("Cores busy"), right("Memory"), flex("")}}
-	g := &r.Generator
+	t := table{Title: "Resources", Columns: []ui.Column{left("Process"), right("CPU"), right("Cores busy"), right("CPU per 1M messages"), right("Memory"), flex("")}}
 	use := func(name string, cpu float64, rss int64, note string) {
-		busy := "-"
+		busy, per := "-", "-"
 		if r.Elapsed > 0 {
 			busy = fmt.Sprintf("%.2f", cpu/r.Elapsed.Seconds())
 		}
-		t.Rows = append(t.Rows, []string{name, ui.Duration(time.Duration(cpu * 1e9)), busy, ui.Bytes(rss), note})
-	}
-	if g.CPUSeconds > 0 || g.MaxRSS > 0 {
-		note := fmt.Sprintf("%s of %s", plural(g.Workers, "worker"), plural(g.Cores, "core"))
 		if n := r.Totals.Published + r.Totals.Received; n > 0 {
-			note += fmt.Sprintf(", %.1f CPU seconds per million messages", g.CPUSeconds/float64(n)*1e6)
+			per = fmt.Sprintf("%.1f s", cpu/float64(n)*1e6)
 		}
-		use("generator", g.CPUSeconds, g.MaxRSS, note)
+		t.Rows = append(t.Rows, []string{name, ui.Duration(time.Duration(cpu * 1e9)), busy, per, ui.Bytes(rss), note})
+	}
+	if g := &r.Generator; g.CPUSeconds > 0 || g.MaxRSS > 0 {
+		use("generator", g.CPUSeconds, g.MaxRSS, plural(g.Workers, "worker")+" on "+plural(g.Cores, "core"))
 	}
 	if r.Broker.PID > 0 {
 		use("server", r.Broker.CPUSeconds, r.Broker.MaxRSS, fmt.Sprintf("process %d", r.Broker.PID))

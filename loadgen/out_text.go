@@ -61,14 +61,21 @@ func (r *Result) WriteText(w io.Writer, u *ui.UI, width int) error {
 	return err
 }
 
+// noteRoom is the least room in which the explanations beside a table are worth showing.
+const noteRoom = 24
+
 func (t *table) text(u *ui.UI, width int) string {
+	columns := t.Columns
+	if n := len(columns) - 1; width > 0 && columns[n].Flex && columns[n].Title == "" && t.widthOf(n) > width-noteRoom {
+		columns = columns[:n]
+	}
 	rows := make([][]string, len(t.Rows))
 	for i, row := range t.Rows {
 		rows[i] = make([]string, len(row))
 		for j, cell := range row {
 			cell = ui.Printable(cell)
 			switch {
-			case t.Verdicts && j == 0:
+			case t.Verdicts && verdictWord(cell):
 				cell = u.Verdict(cell)
 			case cell == "0" || cell == "-":
 				cell = u.Dim(cell)
@@ -76,12 +83,29 @@ func (t *table) text(u *ui.UI, width int) string {
 			rows[i][j] = cell
 		}
 	}
-	out := u.Heading(t.Title) + "\n" + u.Table(width, t.Columns, rows)
-	if t.Note != "" {
-		out += u.Dim(ui.Wrap(t.Note, width, 0)) + "\n"
+	out := u.Heading(t.Title) + "\n" + u.Table(width, columns, rows)
+	for _, note := range t.Notes {
+		out += ui.Wrap(ui.Printable(note), min(width, proseWidth), 0) + "\n"
 	}
 	return out
 }
+
+// widthOf is how wide the first n columns are, with what keeps them apart.
+func (t *table) widthOf(n int) int {
+	sum := 0
+	for j := range n {
+		widest := ui.Width(t.Columns[j].Title)
+		for _, row := range t.Rows {
+			if j < len(row) {
+				widest = max(widest, ui.Width(ui.Printable(row[j])))
+			}
+		}
+		sum += widest + 2
+	}
+	return sum
+}
+
+func verdictWord(s string) bool { return s == ui.Pass || s == ui.Fail }
 
 // WriteMarkdown writes the summary as Markdown.
 func (r *Result) WriteMarkdown(w io.Writer) error {
@@ -94,8 +118,8 @@ func (r *Result) WriteMarkdown(w io.Writer) error {
 	fmt.Fprintf(&b, "# %s\n\n%s, %s\n\n**%s**: %s\n", report.MarkdownText(title), report.MarkdownCode(r.server()), report.MarkdownText(r.subject()), v.Word(), report.MarkdownText(strings.Join(v.Sentences, " ")))
 	for _, t := range r.tables() {
 		b.WriteString("\n## " + t.Title + "\n\n" + t.markdown())
-		if t.Note != "" {
-			b.WriteString("\n" + report.MarkdownText(t.Note) + "\n")
+		for _, note := range t.Notes {
+			b.WriteString("\n" + report.MarkdownText(note) + "\n")
 		}
 	}
 	_, err := io.WriteString(w, b.String())

@@ -39,12 +39,12 @@ func (r *Result) Verdict() Verdict {
 			}
 		}
 		if row.QoS > 0 {
-			breach(row.Lost, "%s messages that were acknowledged never arrived")
+			breach(row.Lost, "%s of the messages that were acknowledged never arrived")
 		}
 		if row.QoS != 1 {
-			breach(row.Duplicated, "%s arrivals repeat a message that may arrive once only")
+			breach(row.Duplicated, "%s of the arrivals repeat what may arrive once only")
 		}
-		breach(row.Corrupted, "%s messages arrived with another payload than was sent")
+		breach(row.Corrupted, "%s of the messages arrived with another payload than was sent")
 	}
 	for _, t := range r.Thresholds {
 		if !t.Passed {
@@ -109,16 +109,20 @@ func (r *Result) sentences(v Verdict) []string {
 		say("Every promise was kept: of %s deliveries that were owed, none is missing.", count(verified-min(verified, lost+unsettled)))
 	}
 	if lost > 0 {
-		say("At QoS 0, which promises nothing, %s messages were lost.", count(lost))
+		say("At QoS 0, which promises nothing, %s of them were lost.", count(lost))
 	}
 	if duplicated > 0 {
-		say("At QoS 1, where it is legal, %s arrivals were repeats.", count(duplicated))
+		say("At QoS 1, where it is legal, %s of the arrivals were repeats.", count(duplicated))
 	}
 	switch n := len(r.Thresholds); {
 	case n > 0 && len(v.Failed) == 0:
 		say("%s held.", plural(n, "threshold"))
 	case n > 0:
-		say("%d of %s failed.", len(v.Failed), plural(n, "threshold"))
+		why := make([]string, len(v.Failed))
+		for i, t := range v.Failed {
+			why[i] = strings.TrimSuffix(t.Why, ".")
+		}
+		say("%d of %s failed: %s.", len(v.Failed), plural(n, "threshold"), strings.Join(why, "; "))
 	}
 	if len(r.Generator.Limited) > 0 {
 		say("The generator was the limit, so its latencies say nothing about the server: %s", sentence(strings.Join(r.Generator.Limited, " ")))
