@@ -3,7 +3,6 @@ package fuzz
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
@@ -201,12 +200,8 @@ func (s *Summary) Rate() float64 {
 
 // plural returns a count with its noun.
 func plural(n int64, noun string) string {
-	switch {
-	case n == 1:
+	if n == 1 {
 		return "1 " + noun
-	case strings.HasSuffix(noun, "y"):
-		return fmt.Sprintf("%d %sies", n, noun[:len(noun)-1])
-	default:
-		return fmt.Sprintf("%d %ss", n, noun)
 	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
