@@ -1,14 +1,14 @@
 package fuzz
 
 import (
-	"flag"
+	cli "flag"
 	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var update = cli.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childEnv); role != "" {

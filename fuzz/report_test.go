@@ -18,8 +18,10 @@ import (
 // reported are findings with everything in them that could hurt a page.
 func reported() *Summary {
 	script := &Script{Version: codec.V5, Steps: []Step{
-		{Op: Open}, {Op: Send, Bytes: []byte{0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 0}},
-		{Op: Settle, Gap: 50 * time.Millisecond}, {Op: Send, Bytes: []byte{0x82, 6, 0, 1, 0, 0, 1, 'a'}, Edit: "cut off at the options"},
+		{Op: Open},
+		{Op: Send, Bytes: []byte{0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 0}},
+		{Op: Settle, Gap: 50 * time.Millisecond},
+		{Op: Send, Bytes: []byte{0x82, 6, 0, 1, 0, 0, 1, 'a'}, Edit: "cut off at the options"},
 	}}
 	long := script.Clone()
 	long.Steps = append(long.Steps, Step{Op: Send, Bytes: []byte{0xC0, 0}, Repeat: 100}, Step{Op: Churn, Size: 8, Repeat: 20, Bytes: []byte{0xC0, 0}})
@@ -69,7 +71,9 @@ func TestReports(t *testing.T) {
 		"junit.xml":  func(b *strings.Builder) error { return s.WriteJUnit(b) },
 		"died.md":    func(b *strings.Builder) error { return s.Findings[0].WriteMarkdown(b) },
 		"rule.md":    func(b *strings.Builder) error { return s.Findings[1].WriteMarkdown(b) },
-		"clean.md":   func(b *strings.Builder) error { return (&Summary{Target: "mqtt://h", Stopped: "interrupted"}).WriteMarkdown(b) },
+		"clean.md": func(b *strings.Builder) error {
+			return (&Summary{Target: "mqtt://h", Stopped: "interrupted"}).WriteMarkdown(b)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder
