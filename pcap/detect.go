@@ -237,11 +237,11 @@ func opening(b []byte) (k kind, more bool) {
 		return prefix(b, "GET ", kindWebSocket)
 	case 'H':
 		return prefix(b, "HTTP/1.1 101", kindWebSocket)
-	case 0x16:
-		if len(b) < 3 {
+	case recordHandshake, recordData:
+		if len(b) < headTLSRecord {
 			return kindUnknown, true
 		}
-		if b[1] == 3 && b[2] <= 4 {
+		if recordPlausible(b) {
 			return kindTLS, false
 		}
 	}

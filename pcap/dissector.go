@@ -228,6 +228,11 @@ func (d *Dissector) finish(c *conn) error {
 		d.drop(&c.mqtt[dir])
 	}
 	d.release(c)
+	if c.tls != nil && c.tls.sealed && c.tls.version == 0 {
+		if err := d.giveUpTLS(c, "its ServerHello was not captured"); err != nil {
+			return err
+		}
+	}
 	c.ws, c.tls = nil, nil
 	if c.end || c.kind != kindMQTT && c.kind != kindWebSocket && c.kind != kindTLS || c.Packets == 0 {
 		return nil

@@ -16,6 +16,7 @@ const (
 	labelServerHandshake
 	labelClientTraffic
 	labelServerTraffic
+	labelClientEarly
 	labelCount
 )
 
@@ -25,6 +26,7 @@ var labels = map[string]int{
 	"SERVER_HANDSHAKE_TRAFFIC_SECRET": labelServerHandshake,
 	"CLIENT_TRAFFIC_SECRET_0":         labelClientTraffic,
 	"SERVER_TRAFFIC_SECRET_0":         labelServerTraffic,
+	"CLIENT_EARLY_TRAFFIC_SECRET":     labelClientEarly,
 }
 
 // KeyLog holds the secrets of TLS connections, in the format that browsers and TLS libraries write for the

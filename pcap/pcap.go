@@ -35,7 +35,8 @@ type Config struct {
 	Packet func(*Packet) error    // each Control Packet
 	Gap    func(*Gap) error       // each hole in the bytes of an MQTT stream
 	End    func(*StreamEnd) error // each MQTT stream that ends, at the latest with the capture
-	// Keys decrypts TLS; nil leaves TLS alone.
+	Unread func(*Unread) error    // each TLS stream that cannot be decrypted
+	// Keys decrypts TLS; nil is a log without any.
 	Keys *KeyLog
 
 	// raw takes in packets that are not decoded, in place of Packet.

@@ -2,6 +2,7 @@ package pcap
 
 import (
 	"bytes"
+	"crypto/aes"
 	"crypto/tls"
 	"encoding/hex"
 	"io"
@@ -39,6 +40,47 @@ func TestChaChaVector(t *testing.T) {
 	want[3] ^= 1
 	if _, err := c.Open(nil, nonce, want, ad); err == nil {
 		t.Error("a changed byte was not noticed")
+	}
+}
+
+// The values are those that another implementation, that of OpenSSL, makes of the same.
+func TestCCMVectors(t *testing.T) {
+	count := func(from, n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(from + i)
+		}
+		return b
+	}
+	nonce := count(100, 12)
+	for _, tt := range []struct {
+		tag       int
+		key       []byte
+		plain, ad []byte
+		want      string
+	}{
+		{16, count(0, 16), nil, []byte{0x17, 3, 3, 0, 0x10}, "21f56c04ed9e67f469185b0141da6585"},
+		{16, count(0, 16), bytes.Repeat([]byte("x"), 33), count(0, 13), "d831ef59c563839fa880c291c5b9dc320641ec8bfd258a8e5431c50c631d158f6cf057b838a274b8c04165d4fde8868f08"},
+		{8, count(0, 16), nil, []byte{0x17, 3, 3, 0, 0x10}, "38855af973d39fb7"},
+		{8, count(0, 16), bytes.Repeat([]byte("x"), 33), count(0, 13), "d831ef59c563839fa880c291c5b9dc320641ec8bfd258a8e5431c50c631d158f6c6e7a63c0e4575acc"},
+		{16, count(0, 32), bytes.Repeat([]byte("y"), 16), nil, "4899d1020fd4a18a6bc8e749e818f45ca6b1ce5405d4bfa67dd56822f0d2d964"},
+	} {
+		block, err := aes.NewCipher(tt.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &ccm{block, tt.tag}
+		sealed := c.Seal(nil, nonce, tt.plain, tt.ad)
+		if got := hex.EncodeToString(sealed); got != tt.want {
+			t.Errorf("sealed %s, want %s", got, tt.want)
+		}
+		if got, err := c.Open([]byte("in front"), nonce, sealed, tt.ad); err != nil || string(got) != "in front"+string(tt.plain) {
+			t.Errorf("opened %q, %v", got, err)
+		}
+		sealed[len(sealed)-1] ^= 1
+		if _, err := c.Open(nil, nonce, sealed, tt.ad); err == nil {
+			t.Error("a changed byte was not noticed")
+		}
 	}
 }
 
@@ -132,6 +174,11 @@ func TestDecryptsTLS(t *testing.T) {
 		{"1.3", tls.VersionTLS13, 0},
 		{"1.2 AES-128-GCM", tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
 		{"1.2 AES-256-GCM", tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384},
+		{"1.2 AES-128-CBC", tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA},
+		{"1.2 AES-256-CBC", tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA},
+		{"1.2 AES-128-CBC-SHA256", tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256},
+		{"1.1 AES-128-CBC", tls.VersionTLS11, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA},
+		{"1.0 AES-256-CBC", tls.VersionTLS10, tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA},
 		{"1.2 ChaCha20", tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -156,7 +156,7 @@ func upTo(n int, filter pcap.Filter, sink func(*pcap.Packet) error) func(*pcap.P
 
 // pcapPackets writes the chosen packets of the captures by a sink.
 func (e *env) pcapPackets(c *cli.Context, sink func(out output, prompt bool) pcapSink) error {
-	cfg, err := pcapConfig(c)
+	cfg, unread, err := pcapConfig(c)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,9 @@ func (e *env) pcapPackets(c *cli.Context, sink func(out output, prompt bool) pca
 		if errors.Is(err, errEnough) {
 			return nil
 		}
-		e.pcapRemarks(d.Summary())
+		if err == nil || d.Summary().Frames > 0 { // else the error says it all
+			e.pcapRemarks(d.Summary(), unread)
+		}
 		return err
 	})
 }
@@ -209,13 +211,32 @@ func (e *env) writePrompt(_ string, write func(output) error) error {
 	return write(output{e.stdout, e.ui(), e.width})
 }
 
-func pcapConfig(c *cli.Context) (pcap.Config, error) {
+// unreadStreams are those of TLS that could not be read, the first of them in words.
+type unreadStreams struct {
+	shown []string
+	count int
+	keys  *pcap.KeyLog
+}
+
+// maxUnread is how many streams are named that could not be read.
+const maxUnread = 10
+
+func (u *unreadStreams) add(s *pcap.Unread) error {
+	if u.count++; len(u.shown) < maxUnread {
+		u.shown = append(u.shown, s.String())
+	}
+	return nil
+}
+
+func pcapConfig(c *cli.Context) (pcap.Config, *unreadStreams, error) {
 	cfg := pcap.Config{Keys: new(pcap.KeyLog)}
+	unread := &unreadStreams{keys: cfg.Keys}
+	cfg.Unread = unread.add
 	for _, list := range c.StringSlice("port") {
 		for word := range strings.SplitSeq(list, ",") {
 			n, err := strconv.ParseUint(strings.TrimSpace(word), 10, 16)
 			if err != nil || n == 0 {
-				return cfg, usagef("--port: %q is no TCP port, which is a number from 1 to 65535", word)
+				return cfg, nil, usagef("--port: %q is no TCP port, which is a number from 1 to 65535", word)
 			}
 			cfg.Ports = append(cfg.Ports, uint16(n))
 		}
@@ -223,11 +244,11 @@ func pcapConfig(c *cli.Context) (pcap.Config, error) {
 	if name := c.String("keylog"); name != "" {
 		text, err := os.ReadFile(name)
 		if err != nil {
-			return cfg, usagef("--keylog: %w", err)
+			return cfg, nil, usagef("--keylog: %w", err)
 		}
 		cfg.Keys.Add(text)
 	}
-	return cfg, nil
+	return cfg, unread, nil
 }
 
 func captureArgs(c *cli.Context) ([]string, error) {
@@ -325,13 +346,22 @@ func (e *env) interruptible(r io.Reader) io.Reader {
 }
 
 // pcapRemarks says what a reader of the result should know and does not see there.
-func (e *env) pcapRemarks(s pcap.Summary) {
+func (e *env) pcapRemarks(s pcap.Summary, unread *unreadStreams) {
 	if s.MQTT == 0 {
 		fmt.Fprintf(e.stderr, "mqlab: no MQTT in %s frames with %s TCP streams; --port N takes a port for MQTT all the same\n",
 			ui.Count(s.Frames), ui.Count(int64(s.Streams)))
 	}
-	if n := s.TLS - s.Decrypted; n > 0 {
-		fmt.Fprintf(e.stderr, "mqlab: %s of TLS could not be read; --keylog FILE gives the secrets\n", streams(n))
+	switch {
+	case unread.count == 0:
+	case unread.keys.Sessions() == 0: // a capture of somebody's browser has hundreds, and nothing else to tell of them
+		fmt.Fprintf(e.stderr, "mqlab: %s of TLS could not be read; --keylog FILE gives the secrets\n", streams(unread.count))
+	default:
+		for _, text := range unread.shown {
+			fmt.Fprintf(e.stderr, "mqlab: %s\n", text)
+		}
+		if n := unread.count - len(unread.shown); n > 0 {
+			fmt.Fprintf(e.stderr, "mqlab: %s more of TLS could not be read\n", streams(n))
+		}
 	}
 	if s.Forgotten > 0 {
 		fmt.Fprintf(e.stderr, "mqlab: %s open streams were given up, as more were open than are followed at a time\n", ui.Count(s.Forgotten))

@@ -75,7 +75,7 @@ func pcapExportCommand(e *env) *cli.Command {
 
 // exportCapture has its own way to the packets, since it has to know where streams end.
 func (e *env) exportCapture(c *cli.Context) error {
-	cfg, err := pcapConfig(c)
+	cfg, unread, err := pcapConfig(c)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (e *env) exportCapture(c *cli.Context) error {
 		if errors.Is(rerr, errEnough) {
 			rerr = nil
 		} else {
-			e.pcapRemarks(d.Summary())
+			e.pcapRemarks(d.Summary(), unread)
 		}
 		return nil
 	})
@@ -174,7 +174,7 @@ func pcapLiveCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			cfg, err := pcapConfig(c)
+			cfg, unread, err := pcapConfig(c)
 			if err != nil {
 				return err
 			}
@@ -184,6 +184,12 @@ func pcapLiveCommand(e *env) *cli.Command {
 			}
 			s := sink(output{e.stdout, e.ui(), e.width}, true)
 			cfg.Gap = s.Gap
+			if unread.keys.Sessions() > 0 { // nothing else would tell that something is missing
+				cfg.Unread = func(u *pcap.Unread) error {
+					fmt.Fprintf(e.stderr, "mqlab: %s\n", u)
+					return nil
+				}
+			}
 			cfg.Packet = upTo(c.Int("count"), filter, s.Packet)
 			d := pcap.NewDissector(cfg)
 			if err := d.Live(e.ctx, c.Args().First(), nil); err != nil && !errors.Is(err, errEnough) {

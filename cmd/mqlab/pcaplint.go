@@ -41,7 +41,7 @@ func pcapLintCommand(e *env) *cli.Command {
 					return err
 				}
 			}
-			cfg, err := pcapConfig(c)
+			cfg, unread, err := pcapConfig(c)
 			if err != nil {
 				return err
 			}
@@ -72,7 +72,7 @@ func pcapLintCommand(e *env) *cli.Command {
 				if err := w.end(l, d.Summary()); err != nil {
 					return err
 				}
-				e.pcapRemarks(d.Summary())
+				e.pcapRemarks(d.Summary(), unread)
 				return nil
 			})
 			if err != nil {

@@ -30,7 +30,7 @@ func pcapStatsCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			cfg, err := pcapConfig(c)
+			cfg, unread, err := pcapConfig(c)
 			if err != nil {
 				return err
 			}
@@ -59,7 +59,7 @@ func pcapStatsCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			e.pcapRemarks(d.Summary())
+			e.pcapRemarks(d.Summary(), unread)
 			return rerr
 		},
 	}
