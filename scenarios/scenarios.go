@@ -31,16 +31,18 @@ const KindExchange = "exchange"
 // MaxSize bounds a scenario file, in bytes.
 const MaxSize = 4 << 20
 
-//go:embed exchange.schema.json
+//go:embed scenario.schema.json
 var schema []byte
 
-// Schema returns the JSON Schema of an exchange file.
+// Schema returns the JSON Schema of scenario files of both kinds.
 func Schema() []byte { return bytes.Clone(schema) }
 
 // Scenario is what a file can hold: an *[Exchange] or a *[Workload].
 type Scenario interface {
 	// Validate reports every problem by the path of its field.
 	Validate() error
+	// Marshal writes the scenario as a file that Load reads.
+	Marshal() ([]byte, error)
 }
 
 // Load reads one scenario and validates it. An error about the file's form shows the line. Files that a workload names are

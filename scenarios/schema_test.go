@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write exchange.schema.json anew from the types")
+var update = flag.Bool("update", false, "write scenario.schema.json anew from the types")
 
 // schemaOf describes a type of the file format. Named structs become definitions.
 func schemaOf(t reflect.Type, defs map[string]any) map[string]any {
@@ -29,6 +29,23 @@ func schemaOf(t reflect.Type, defs map[string]any) map[string]any {
 		return map[string]any{"type": []any{"integer", "string"}, "pattern": `^(success|refused|0[xX][0-9A-Fa-f]{1,2}|[0-9]{1,3})$`}
 	case reflect.TypeFor[ID]():
 		return map[string]any{"type": []any{"integer", "string"}, "pattern": `^([0-9]{1,5}|\$[A-Za-z][A-Za-z0-9_-]*\.[a-z]+\.[1-9][0-9]*)$`}
+	case reflect.TypeFor[Rate]():
+		return map[string]any{"type": []any{"number", "string"}, "minimum": 0.0, "pattern": `^ *[0-9.]+([eE][+-]?[0-9]+)?[kM]? *(/ *(s|min|h|m|sec|second|minute|hour) *)?$`}
+	case reflect.TypeFor[Bandwidth]():
+		return map[string]any{"type": []any{"number", "string"}, "minimum": 0.0, "pattern": `^ *[0-9.]+([eE][+-]?[0-9]+)? *([kKMG]?bit/s|[kKMG]?B/s|[KM]iB/s|[kMG]?bps)? *$`}
+	case reflect.TypeFor[QoSMix]():
+		share := map[string]any{"type": []any{"number", "string"}, "minimum": 0.0, "pattern": `^[0-9.]+$`}
+		return map[string]any{
+			"type": []any{"integer", "string", "object"}, "minimum": 0.0, "maximum": 2.0, "pattern": "^[012]$",
+			"additionalProperties": false, "properties": map[string]any{"0": share, "1": share, "2": share},
+		}
+	case reflect.TypeFor[Size]():
+		bytes := map[string]any{"type": "integer", "minimum": 0.0, "maximum": float64(MaximumSize)}
+		number := map[string]any{"type": "number", "minimum": 0.0, "maximum": float64(MaximumSize)}
+		return map[string]any{
+			"type": []any{"integer", "object"}, "minimum": 1.0, "maximum": float64(MaximumSize), "additionalProperties": false,
+			"properties": map[string]any{"min": bytes, "max": bytes, "mean": number, "deviation": number},
+		}
 	case reflect.TypeFor[Bytes]():
 		return map[string]any{"type": []any{"string", "number", "boolean"}}
 	}
@@ -41,6 +58,10 @@ func schemaOf(t reflect.Type, defs map[string]any) map[string]any {
 		return map[string]any{"type": []any{"string", "number", "boolean"}} // a plain word may look like one
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
+	case reflect.Int, reflect.Uint64:
+		return map[string]any{"type": "integer", "minimum": 0.0}
+	case reflect.Float64:
+		return map[string]any{"type": "number", "minimum": 0.0}
 	case reflect.Uint8:
 		return map[string]any{"type": "integer", "minimum": 0.0, "maximum": 255.0}
 	case reflect.Uint16:
@@ -62,6 +83,9 @@ func objectOf(t reflect.Type, defs map[string]any) map[string]any {
 	props, required := map[string]any{}, []any{}
 	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if name == "-" {
+			continue
+		}
 		s := schemaOf(f.Type, defs)
 		if words := f.Tag.Get("enum"); words != "" {
 			var list []any
@@ -90,10 +114,16 @@ func objectOf(t reflect.Type, defs map[string]any) map[string]any {
 func generated(t *testing.T) []byte {
 	t.Helper()
 	defs := map[string]any{}
-	root := objectOf(reflect.TypeFor[Exchange](), defs)
-	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-	root["title"] = "mqlab exchange scenario"
-	root["$defs"] = defs
+	schemaOf(reflect.TypeFor[Exchange](), defs)
+	schemaOf(reflect.TypeFor[Workload](), defs)
+	threshold := defs["workload"].(map[string]any)["properties"].(map[string]any)["thresholds"].(map[string]any)
+	threshold["items"] = map[string]any{"type": "string", "pattern": `^\s*(` + strings.Join(metricNames, "|") + `)\b`}
+	root := map[string]any{
+		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mqlab scenario", "type": "object",
+		"required": []any{"kind"}, "properties": map[string]any{"kind": map[string]any{"enum": []any{KindExchange, KindWorkload}}},
+		"if":   map[string]any{"properties": map[string]any{"kind": map[string]any{"const": KindWorkload}}, "required": []any{"kind"}},
+		"then": map[string]any{"$ref": "#/$defs/workload"}, "else": map[string]any{"$ref": "#/$defs/exchange"}, "$defs": defs,
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -107,13 +137,13 @@ func generated(t *testing.T) []byte {
 func TestSchemaMatchesTypes(t *testing.T) {
 	want := generated(t)
 	if *update {
-		if err := os.WriteFile("exchange.schema.json", want, 0o644); err != nil {
+		if err := os.WriteFile("scenario.schema.json", want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	if diff := cmp.Diff(string(want), string(Schema())); diff != "" {
-		t.Errorf("exchange.schema.json is not what the types say (-update rewrites it): %s", diff)
+		t.Errorf("scenario.schema.json is not what the types say (-update rewrites it): %s", diff)
 	}
 }
 
@@ -125,8 +155,17 @@ func (v validator) check(path string, s map[string]any, x any) []string {
 		return v.check(path, v.root["$defs"].(map[string]any)[strings.TrimPrefix(ref, "#/$defs/")].(map[string]any), x)
 	}
 	var bad []string
+	if cond, ok := s["if"].(map[string]any); ok {
+		if len(v.check(path, open(cond), x)) == 0 {
+			return v.check(path, s["then"].(map[string]any), x)
+		}
+		return v.check(path, s["else"].(map[string]any), x)
+	}
 	if want := s["type"]; want != nil && !slices.ContainsFunc(listOf(want), func(t any) bool { return isType(x, t.(string)) }) {
 		return append(bad, fmt.Sprintf("%s: %v is not of type %v", path, x, want))
+	}
+	if want, ok := s["const"]; ok && want != x {
+		bad = append(bad, fmt.Sprintf("%s: %v is not %v", path, x, want))
 	}
 	if words, ok := s["enum"].([]any); ok && !slices.Contains(words, x) {
 		bad = append(bad, fmt.Sprintf("%s: %v is not one of %v", path, x, words))
@@ -151,6 +190,9 @@ func (v validator) check(path string, s map[string]any, x any) []string {
 		props := s["properties"].(map[string]any)
 		for name, e := range x {
 			p, known := props[name].(map[string]any)
+			if !known && s["additionalProperties"] != false {
+				continue
+			}
 			if !known {
 				bad = append(bad, path+"."+name+": unknown")
 				continue
@@ -164,6 +206,12 @@ func (v validator) check(path string, s map[string]any, x any) []string {
 		}
 	}
 	return bad
+}
+
+// open returns the schema of a condition, with the lists that check looks for.
+func open(s map[string]any) map[string]any {
+	s["type"] = "object"
+	return s
 }
 
 func listOf(x any) []any {
@@ -219,6 +267,11 @@ func judgeBySchema(t *testing.T, file string) []string {
 // refuses them too.
 func TestSchemaJudgesLikeTheLoader(t *testing.T) {
 	good, _ := filepath.Glob("testdata/good/*.yaml")
+	library, _ := filepath.Glob("library/*.yaml")
+	if len(library) != len(Names()) {
+		t.Errorf("%d files in library, and %d names", len(library), len(Names()))
+	}
+	good = append(good, library...)
 	bad, _ := filepath.Glob("testdata/bad/*.yaml")
 	if len(good) < 3 || len(bad) < 8 {
 		t.Fatalf("only %d good and %d bad files", len(good), len(bad))
@@ -259,10 +312,5 @@ func TestSchemaJudgesLikeTheLoader(t *testing.T) {
 
 func load(t *testing.T, file string) (Scenario, error) {
 	t.Helper()
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	return Load(f)
+	return LoadFile(file)
 }

@@ -28,6 +28,8 @@ type Workload struct {
 	// NoVerify lets payloads be smaller than [ProofSize].
 	NoVerify bool `yaml:"no_verify,omitempty" doc:"messages carry no proof: counted, but not verified"`
 
+	// Name is that of a workload from the library, "" for any other.
+	Name string `yaml:"-"`
 	// Dir is the folder that file names are relative to; "" is the process's own.
 	Dir string `yaml:"-"`
 }
