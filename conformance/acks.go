@@ -12,6 +12,8 @@ var ackChecks = []Check{
 	{
 		Name:     "acks/puback-code",
 		Rules:    []string{"MQTT-3.4.2-1"},
+		Breaks:   []string{"MQTT-2.2.1-5"},
+		Axis:     Behaviour,
 		Versions: MQTT5,
 		Needs:    CapQoS1,
 		Run:      func(t *T) { t.judgeCodes(codec.TypePuback, pubackCodes) },
@@ -19,6 +21,8 @@ var ackChecks = []Check{
 	{
 		Name:     "acks/pubrec-code",
 		Rules:    []string{"MQTT-3.5.2-1"},
+		Breaks:   []string{"MQTT-2.2.1-5"},
+		Axis:     Behaviour,
 		Versions: MQTT5,
 		Needs:    CapQoS2,
 		Run:      func(t *T) { t.judgeCodes(codec.TypePubrec, pubackCodes) },
@@ -26,6 +30,8 @@ var ackChecks = []Check{
 	{
 		Name:     "acks/pubrel-code",
 		Rules:    []string{"MQTT-3.6.2-1"},
+		Breaks:   []string{"MQTT-2.2.1-5"},
+		Axis:     Behaviour,
 		Versions: MQTT5,
 		Needs:    CapQoS2,
 		Run:      func(t *T) { t.judgeCodes(codec.TypePubrel, pubrelCodes) },
@@ -33,6 +39,8 @@ var ackChecks = []Check{
 	{
 		Name:     "acks/pubcomp-code",
 		Rules:    []string{"MQTT-3.7.2-1"},
+		Breaks:   []string{"MQTT-2.2.1-5"},
+		Axis:     Behaviour,
 		Versions: MQTT5,
 		Needs:    CapQoS2,
 		Run:      func(t *T) { t.judgeCodes(codec.TypePubcomp, pubrelCodes) },
@@ -63,6 +71,8 @@ var ackChecks = []Check{
 	{
 		Name:     "acks/one-reason-string",
 		Rules:    []string{"P-3.4.2.2-ack-reason-string-duplicate"},
+		Breaks:   []string{"MQTT-2.2.1-5"},
+		Axis:     Behaviour,
 		Versions: MQTT5,
 		Needs:    CapQoS1,
 		Run: func(t *T) {
@@ -81,7 +91,7 @@ var ackChecks = []Check{
 	{
 		Name:     "acks/unknown-id-harms-nobody",
 		Rules:    []string{"P-3.4.4-unknown-puback"},
-		Breaks:   []string{"P-3.4.4-unknown-puback"},
+		Breaks:   []string{"P-3.4.4-unknown-puback", "MQTT-2.2.1-5"},
 		Versions: MQTT5,
 		Needs:    CapQoS1,
 		Run: func(t *T) {
@@ -216,7 +226,8 @@ func ackParts(p codec.Packet) (codec.ReasonCode, *codec.Properties) {
 // sake of the property. Only what a target sends where there is room for it can be missed where
 // there is none.
 func fittingAck(name, rule string, needs Capability, typ codec.Type, id codec.PropID) Check {
-	return Check{Name: name, Rules: []string{rule}, Versions: MQTT5, Needs: needs, Run: func(t *T) {
+	// What everyAck sends provokes each acknowledgement, for unknown identifiers as well.
+	return Check{Name: name, Rules: []string{rule}, Breaks: []string{"MQTT-2.2.1-5"}, Axis: Behaviour, Versions: MQTT5, Needs: needs, Run: func(t *T) {
 		size := 0
 		for _, e := range t.everyAck() {
 			if _, props := ackParts(e.Packet); e.Packet.Type() == typ && props.Has(id) && (size == 0 || len(e.Frame) < size) {

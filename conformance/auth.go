@@ -64,7 +64,7 @@ var authChecks = []Check{{
 }, {
 	Name:     "auth/reserved-flags-refused",
 	Rules:    []string{"MQTT-3.15.1-1"},
-	Breaks:   []string{"MQTT-3.15.1-1", "MQTT-4.12.0-7", "P-3.15-auth-without-method"},
+	Breaks:   []string{"MQTT-3.15.1-1", "MQTT-4.12.0-7", "P-3.15-auth-without-method", "MQTT-2.1.3-1", "MQTT-3.15.2-1"},
 	Versions: MQTT5,
 	Run: func(t *T) {
 		spoil := func(first byte, p *codec.Auth) []byte { return append([]byte{first}, t.Encode(p)[1:]...) }
@@ -201,7 +201,7 @@ var authChecks = []Check{{
 }, {
 	Name:     "auth/without-method-in-exchange-refused",
 	Rules:    []string{"P-3.15.2.2.2-method-missing"},
-	Breaks:   []string{"P-3.15.2.2.2-method-missing"},
+	Breaks:   []string{"P-3.15.2.2.2-method-missing", "MQTT-3.15.2-1"},
 	Versions: MQTT5,
 	Needs:    CapAuthMethod,
 	Run: func(t *T) {

@@ -42,7 +42,7 @@ var badRequestChecks = []Check{{
 }, {
 	Name:     "subscribe/overrunning-filter-refused",
 	Rules5:   []string{"MQTT-3.8.3-1"},
-	Breaks5:  []string{"MQTT-3.8.3-1"},
+	Breaks5:  []string{"MQTT-3.8.3-1", "MQTT-1.5.4-2", "MQTT-4.7.3-2", "P-2.1.4-length-mismatch"},
 	Versions: MQTT5,
 	Run: func(t *T) {
 		t.Refuse(t.Judge(), [][]byte{rawPacket(0x82, append(t.requestHead(7), 0, 16, 'a', 0))}, codec.MalformedPacket)
@@ -101,7 +101,7 @@ var badRequestChecks = []Check{{
 }, {
 	Name:     "subscribe/options-missing-refused",
 	Rules5:   []string{"P-3.8.3-options-missing"},
-	Breaks5:  []string{"P-3.8.3-options-missing"},
+	Breaks5:  []string{"P-3.8.3-options-missing", "P-2.1.4-length-mismatch"},
 	Versions: MQTT5,
 	Run: func(t *T) {
 		first := rawPacket(0x82, appendString(t.requestHead(7), t.Topic("a")))
@@ -167,6 +167,7 @@ var badRequestChecks = []Check{{
 	Name:     "unsubscribe/overrunning-filter-refused",
 	Rules:    []string{"MQTT-3.10.3-1"},
 	Breaks:   []string{"MQTT-3.10.3-1"},
+	Breaks5:  []string{"MQTT-3.10.3-1", "P-2.1.4-length-mismatch"},
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
 		t.Refuse(t.Judge(), [][]byte{rawPacket(0xA2, append(t.requestHead(7), 0, 16, 'a'))}, codec.MalformedPacket)
@@ -220,7 +221,7 @@ var badRequestChecks = []Check{{
 }, {
 	Name:     "shared/bad-share-name-refused",
 	Rules5:   []string{"MQTT-4.8.2-2"},
-	Breaks5:  []string{"MQTT-4.8.2-2"},
+	Breaks5:  []string{"MQTT-4.8.2-2", "MQTT-4.7.1-1"},
 	Versions: MQTT5,
 	Needs:    CapShared,
 	Run: func(t *T) {

@@ -186,6 +186,8 @@ func TestScores(t *testing.T) {
 			Run: func(t *conformance.T) { t.Judge().That(ok, "yes", "no") },
 		}
 	}
+	provoking := check("test/f", "MQTT-3.8.4-1", []string{"MQTT-2.2.2-2"}, true)
+	provoking.Axis = conformance.Behaviour
 	rep, err := conformance.Run(t.Context(), conformance.Config{Versions: conformance.MQTT311, Checks: []*conformance.Check{
 		check("test/a", "MQTT-3.12.4-1", nil, true),
 		check("test/b", "MQTT-3.10.4-4", nil, true),
@@ -193,12 +195,14 @@ func TestScores(t *testing.T) {
 		check("test/d", "MQTT-2.2.2-2", []string{"MQTT-2.2.2-2"}, true),
 		// Judged with legal input as well: a matter of behaviour.
 		check("test/e", "MQTT-3.10.4-4", []string{"MQTT-3.10.3-2"}, true),
+		// Breaks a rule only to provoke what it judges.
+		provoking,
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []conformance.Score{
-		{Version: conformance.MQTT311, Axis: conformance.Behaviour, Passed: 2, Judged: 2},
+		{Version: conformance.MQTT311, Axis: conformance.Behaviour, Passed: 3, Judged: 3},
 		{Version: conformance.MQTT311, Axis: conformance.MalformedInput, Passed: 1, Judged: 2},
 	}
 	if diff := cmp.Diff(want, rep.Scores); diff != "" {

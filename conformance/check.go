@@ -26,9 +26,16 @@ type Check struct {
 	Rules  []string
 	Rules5 []string
 
-	// Breaks and Breaks5 are the ids of the client's rules that the check breaks on purpose.
+	// Breaks and Breaks5 are the ids of all of the client's rules that the check breaks on purpose,
+	// those included that only fall along with what it is about. Breaks5 are the ids under 5.0 where
+	// they differ.
 	Breaks  []string
 	Breaks5 []string
+
+	// Axis says which question the check answers where its breaches do not: with none it is about
+	// behaviour, else about malformed input. Behaviour is for a check that breaks a rule only to
+	// provoke what it judges.
+	Axis Axis
 
 	Versions Versions
 	Needs    Capability    // absent on the target: not-applicable, not fail

@@ -33,9 +33,10 @@ var configurations = []struct {
 }
 
 // TestBaselineConfigurations holds that nothing is said against the baseline broker, and nothing
-// stays undecided, whatever it announces: what it does not support is not applicable. Several
-// are judged at a time. On a busy machine an honest broker may then miss a deadline, so one that
-// does not come out clean is judged again, alone, before that is believed.
+// stays undecided, whatever it announces: what it does not support is not applicable. Nor do the
+// checks as clients break anything that they do not declare. Several configurations are judged at
+// a time. On a busy machine an honest broker may then miss a deadline, so one that does not come
+// out clean is judged again, alone, before that is believed.
 func TestBaselineConfigurations(t *testing.T) {
 	t.Parallel()
 	type outcome struct {
@@ -59,6 +60,10 @@ func TestBaselineConfigurations(t *testing.T) {
 			}()
 		}
 	}
+	declared := map[string]*conformance.Check{}
+	for _, c := range conformance.All() {
+		declared[c.Name] = c
+	}
 	for i, c := range configurations {
 		t.Run(c.name, func(t *testing.T) {
 			out := <-outcomes[i]
@@ -69,6 +74,11 @@ func TestBaselineConfigurations(t *testing.T) {
 				t.Fatal(out.err)
 			}
 			for _, x := range out.rep.Checks {
+				for _, id := range x.ClientBreaches {
+					if !slices.Contains(declared[x.Name].BreaksFor(x.Version), id) {
+						t.Errorf("%s under %s breaks %s of the client's rules without a word in Breaks", x.Name, x.Version, id)
+					}
+				}
 				if x.Verdict != conformance.Pass && x.Verdict != conformance.NotApplicable {
 					t.Errorf("%s under %s: %s: %s", x.Name, x.Version, x.Verdict, x.Reason)
 					for _, e := range x.Transcript {

@@ -48,6 +48,8 @@ var connackPropertyChecks = []Check{{
 }, {
 	Name:     "connackprops/server-reference",
 	Rules:    []string{"P-3.2.2.3.16-server-reference"},
+	Breaks:   []string{"MQTT-3.3.1-4"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Run: func(t *T) {
 		judge := func(e *peer.Event, code codec.ReasonCode, props *codec.Properties) {

@@ -104,7 +104,7 @@ var connectChecks = []Check{{
 	Name:     "connect/malformed-refused",
 	Rules:    []string{"MQTT-3.1.4-1"},
 	Breaks:   []string{"MQTT-3.1.2-9", "MQTT-3.1.2-14", "MQTT-3.1.2-22", "MQTT-3.1.3-3"},
-	Breaks5:  []string{"MQTT-3.1.2-9", "MQTT-3.1.3-3", "MQTT-3.1.2-16"},
+	Breaks5:  []string{"MQTT-3.1.2-9", "MQTT-3.1.3-3", "MQTT-3.1.2-16", "MQTT-2.1.3-1", "MQTT-2.2.2-1", "P-2.1.4-length-mismatch", "P-2.2.2.1-property-length-overrun", "P-2.2.2.2-unknown-identifier"},
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
 		if t.V5() {

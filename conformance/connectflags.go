@@ -72,7 +72,8 @@ var connectFlagChecks = []Check{{
 	// 5.0 surplus bytes make the packet malformed: connect/malformed-refused sends them too.
 	Name:     "connect/will-fields-without-flag",
 	Rules:    []string{"MQTT-3.1.2-11"},
-	Breaks:   []string{"MQTT-3.1.2-11"},
+	Breaks:   []string{"MQTT-3.1.2-11", "MQTT-3.1.2-18"},
+	Breaks5:  []string{"MQTT-3.1.2-11"},
 	Versions: MQTT311,
 	Run: func(t *T) {
 		b := t.connectBytes()
@@ -233,7 +234,7 @@ var connectFlagChecks = []Check{{
 	Rules:    []string{"MQTT-3.1.3-10"},
 	Rules5:   []string{"MQTT-3.1.3-11"},
 	Breaks:   []string{"MQTT-3.1.3-10", "MQTT-1.5.3-1"},
-	Breaks5:  []string{"MQTT-3.1.3-11", "MQTT-1.5.4-1", "MQTT-1.5.4-2"},
+	Breaks5:  []string{"MQTT-3.1.3-11", "MQTT-1.5.4-1", "MQTT-1.5.4-2", "MQTT-4.7.3-2"},
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
 		will := func(topic string) func(*connectBytes) {

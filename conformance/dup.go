@@ -49,7 +49,7 @@ var dupChecks = []Check{{
 }, {
 	Name:     "dup/zero-at-qos0",
 	Rules:    []string{"MQTT-3.3.1-2"},
-	Breaks:   []string{"MQTT-3.3.1-2"},
+	Breaks:   []string{"MQTT-3.3.1-2", "MQTT-4.3.1-1"},
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
 		sub, pub, dup := t.Connect(), t.Connect(), t.Connect()
@@ -73,6 +73,9 @@ var dupChecks = []Check{{
 }, {
 	Name:     "dup/not-passed-on",
 	Rules:    []string{"MQTT-3.3.1-3"},
+	Breaks:   []string{"MQTT-4.3.2-1", "MQTT-4.3.3-1"},
+	Breaks5:  []string{"MQTT-4.3.2-2", "MQTT-4.3.3-2"},
+	Axis:     Behaviour,
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS1,
 	Run: func(t *T) {

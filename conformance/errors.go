@@ -13,8 +13,8 @@ var errorChecks = []Check{{
 	Name:     "errors/violation-ends-the-connection",
 	Rules:    []string{"MQTT-4.8.0-1"},
 	Rules5:   []string{"MQTT-4.13.1-1"},
-	Breaks:   []string{"MQTT-4.8.0-1"},
-	Breaks5:  []string{"MQTT-2.1.3-1", "MQTT-1.5.5-1", "MQTT-3.1.0-2", "MQTT-3.3.1-4"},
+	Breaks:   []string{"MQTT-4.8.0-1", "MQTT-1.5.3-2", "MQTT-3.3.2-1", "MQTT-3.8.3-1", "MQTT-4.7.3-2"},
+	Breaks5:  []string{"MQTT-2.1.3-1", "MQTT-1.5.5-1", "MQTT-3.1.0-2", "MQTT-3.3.1-4", "MQTT-1.5.4-2", "MQTT-3.8.1-1", "MQTT-3.8.3-1", "MQTT-4.7.3-2", "P-1.5.5-five-byte-integer", "P-2.1.2-reserved-type", "P-2.1.2-wrong-direction", "P-2.1.4-length-mismatch", "P-2.2.2.2-unknown-identifier", "P-3.3.2.3.2-payload-format-duplicate"},
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
 		conns := t.offend(t.Judge(), []codec.ReasonCode{codec.MalformedPacket, codec.ProtocolError}, violations(t)...)
@@ -49,7 +49,7 @@ var errorChecks = []Check{{
 }, {
 	Name:     "errors/fields-beyond-the-packet",
 	Rules:    []string{"P-2.1.4-length-mismatch"},
-	Breaks:   []string{"P-2.1.4-length-mismatch"},
+	Breaks:   []string{"P-2.1.4-length-mismatch", "MQTT-1.5.4-2", "MQTT-3.8.3-1", "MQTT-4.7.3-2"},
 	Versions: MQTT5,
 	Run: func(t *T) {
 		topic := t.Topic("a")
@@ -63,7 +63,7 @@ var errorChecks = []Check{{
 }, {
 	Name:     "errors/five-byte-integer",
 	Rules:    []string{"P-1.5.5-five-byte-integer"},
-	Breaks:   []string{"P-1.5.5-five-byte-integer"},
+	Breaks:   []string{"P-1.5.5-five-byte-integer", "P-2.1.4-length-mismatch"},
 	Versions: MQTT5,
 	Run: func(t *T) {
 		cases := []offence{
@@ -81,6 +81,8 @@ var errorChecks = []Check{{
 }, {
 	Name:     "errors/other-sessions-unaffected",
 	Rules:    []string{"P-4.13.1-other-sessions"},
+	Breaks:   []string{"MQTT-1.5.4-2", "MQTT-2.1.3-1", "MQTT-3.3.1-4", "MQTT-3.8.1-1", "MQTT-3.8.3-1", "MQTT-4.7.3-2", "P-1.5.5-five-byte-integer", "P-2.1.2-reserved-type", "P-2.1.2-wrong-direction", "P-2.1.4-length-mismatch", "P-2.2.2.2-unknown-identifier", "P-3.3.2.3.2-payload-format-duplicate"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Needs:    CapQoS1,
 	Run: func(t *T) {
@@ -102,6 +104,8 @@ var errorChecks = []Check{{
 }, {
 	Name:     "errors/refused-acknowledgement-keeps-the-connection",
 	Rules:    []string{"P-4.13.2-ack-errors"},
+	Breaks:   []string{"MQTT-2.2.1-5"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Run: func(t *T) {
 		refused := false

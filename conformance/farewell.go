@@ -10,6 +10,8 @@ import (
 var farewellChecks = []Check{{
 	Name:     "farewell/none-before-connack",
 	Rules:    []string{"MQTT-3.14.0-1"},
+	Breaks:   []string{"MQTT-3.1.0-1"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Run: func(t *T) {
 		reserved, level := t.connectBytes(), t.connectBytes()
@@ -45,6 +47,8 @@ var farewellChecks = []Check{{
 	Rules: []string{
 		"MQTT-3.14.2-1", "MQTT-3.14.2-2", "P-3.14.2.2.3-reason-string-duplicate", "P-3.14.2.2.5-server-reference-duplicate",
 	},
+	Breaks:   []string{"MQTT-3.3.1-4"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Run: func(t *T) {
 		es := t.farewells()
@@ -68,6 +72,8 @@ var farewellChecks = []Check{{
 }, {
 	Name:     "farewell/is-the-last-packet",
 	Rules:    []string{"MQTT-3.14.4-1"},
+	Breaks:   []string{"MQTT-3.3.1-4"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Run: func(t *T) {
 		heard := 0
@@ -90,6 +96,8 @@ var farewellChecks = []Check{{
 }, {
 	Name:     "farewell/then-closed",
 	Rules:    []string{"MQTT-3.14.4-2", "MQTT-4.13.2-1"},
+	Breaks:   []string{"MQTT-3.3.1-4"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Run: func(t *T) {
 		conns := t.provokeFarewells()
@@ -139,11 +147,15 @@ var farewellChecks = []Check{{
 }, {
 	Name:     "farewell/reason-string-fits",
 	Rules:    []string{"MQTT-3.14.2-3"},
+	Breaks:   []string{"MQTT-3.3.1-4"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Run:      func(t *T) { fittingFarewells(t, codec.PropReasonString) },
 }, {
 	Name:     "farewell/user-property-fits",
 	Rules:    []string{"MQTT-3.14.2-4"},
+	Breaks:   []string{"MQTT-3.3.1-4"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Run:      func(t *T) { fittingFarewells(t, codec.PropUserProperty) },
 }}

@@ -99,6 +99,8 @@ var flowChecks = []Check{{
 }, {
 	Name:     "flow/quota-comes-back",
 	Rules:    []string{"P-4.9-quota-replenish"},
+	Breaks:   []string{"MQTT-2.2.1-5"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Needs:    CapQoS1,
 	Run: func(t *T) {

@@ -38,8 +38,8 @@ var headerChecks = []Check{{
 	Name:     "header/reserved-flags-refused",
 	Rules:    []string{"MQTT-2.2.2-2"},
 	Rules5:   []string{"MQTT-2.1.3-1"},
-	Breaks:   []string{"MQTT-2.2.2-1"},
-	Breaks5:  []string{"MQTT-2.1.3-1"},
+	Breaks:   []string{"MQTT-2.2.2-1", "MQTT-2.3.1-6", "MQTT-3.10.1-1", "MQTT-3.6.1-1", "MQTT-3.8.1-1"},
+	Breaks5:  []string{"MQTT-2.1.3-1", "MQTT-2.2.1-5", "MQTT-3.10.1-1", "MQTT-3.14.1-1", "MQTT-3.15.1-1", "MQTT-3.15.2-1", "MQTT-3.6.1-1", "MQTT-3.8.1-1", "MQTT-4.12.0-7"},
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
 		topic := t.Topic("a")
@@ -71,7 +71,8 @@ var headerChecks = []Check{{
 }, {
 	Name:     "header/pubrel-flags-refused",
 	Rules:    []string{"MQTT-3.6.1-1"},
-	Breaks:   []string{"MQTT-3.6.1-1"},
+	Breaks:   []string{"MQTT-3.6.1-1", "MQTT-2.2.2-1"},
+	Breaks5:  []string{"MQTT-3.6.1-1", "MQTT-2.1.3-1"},
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS2,
 	Run: func(t *T) {

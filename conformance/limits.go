@@ -103,6 +103,8 @@ var limitChecks = []Check{{
 }, {
 	Name:     "limits/no-problem-information",
 	Rules:    []string{"MQTT-3.1.2-29"},
+	Breaks:   []string{"MQTT-2.2.1-5"},
+	Axis:     Behaviour,
 	Versions: MQTT5,
 	Run:      noProblemInformation,
 }, {

@@ -104,6 +104,8 @@ var orderingChecks = []Check{{
 }, {
 	Name:     "ordering/pubrel-follows-pubrec",
 	Rules:    []string{"MQTT-4.6.0-6"},
+	Breaks:   []string{"MQTT-4.6.0-3"},
+	Axis:     Behaviour,
 	Versions: MQTT311,
 	Needs:    CapQoS2,
 	Run: func(t *T) {

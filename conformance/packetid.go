@@ -14,6 +14,8 @@ var packetIDChecks = []Check{{
 	Name:     "packetid/server-uses-free-ids",
 	Rules:    []string{"MQTT-2.3.1-1"},
 	Rules5:   []string{"MQTT-2.2.1-4"},
+	Breaks:   []string{"MQTT-4.6.0-2"},
+	Axis:     Behaviour,
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS1,
 	Run: func(t *T) {
@@ -113,6 +115,8 @@ var packetIDChecks = []Check{{
 	Name:     "packetid/pubrel-repeats-the-id",
 	Rules:    []string{"MQTT-2.3.1-6"},
 	Rules5:   []string{"MQTT-2.2.1-5"},
+	Breaks:   []string{"MQTT-4.6.0-3"},
+	Axis:     Behaviour,
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS2,
 	Run: func(t *T) {
@@ -157,7 +161,7 @@ var packetIDChecks = []Check{{
 }, {
 	Name:     "packetid/id-in-use-spares-the-first-exchange",
 	Rules:    []string{"P-2.2.1-packet-id-in-use"},
-	Breaks:   []string{"MQTT-2.2.1-3", "P-2.2.1-packet-id-in-use"},
+	Breaks:   []string{"MQTT-2.2.1-3", "P-2.2.1-packet-id-in-use", "MQTT-4.3.2-1"},
 	Versions: MQTT5,
 	Needs:    CapQoS2,
 	Run: func(t *T) {

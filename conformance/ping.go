@@ -25,7 +25,7 @@ var pingChecks = []Check{{
 }, {
 	Name:     "ping/length",
 	Rules:    []string{"P-3.12-ping-length"},
-	Breaks:   []string{"P-3.12-ping-length"},
+	Breaks:   []string{"P-3.12-ping-length", "P-2.1.4-length-mismatch"},
 	Versions: MQTT5,
 	Run: func(t *T) {
 		c := t.Connect()

@@ -13,7 +13,7 @@ import (
 var propertyCodeChecks = []Check{{
 	Name:     "propertycode/length-overrun",
 	Rules:    []string{"P-2.2.2.1-property-length-overrun"},
-	Breaks:   []string{"P-2.2.2.1-property-length-overrun"},
+	Breaks:   []string{"P-2.2.2.1-property-length-overrun", "P-2.2.2.2-unknown-identifier"},
 	Versions: MQTT5,
 	Run: func(t *T) {
 		t.offend(t.Judge(), []codec.ReasonCode{codec.MalformedPacket},

@@ -75,6 +75,7 @@ var publishChecks = []Check{{
 	Name:     "publish/topic-beyond-packet-refused",
 	Rules:    []string{"MQTT-3.3.2-1"},
 	Breaks:   []string{"MQTT-3.3.2-1"},
+	Breaks5:  []string{"MQTT-3.3.2-1", "P-2.1.4-length-mismatch"},
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
 		long, short := t.Connect(), t.Connect()
@@ -118,7 +119,7 @@ var publishChecks = []Check{{
 }, {
 	Name:     "publish/empty-topic-refused",
 	Rules:    []string{"P-3.3.2.1-empty-topic-without-alias"},
-	Breaks:   []string{"P-3.3.2.1-empty-topic-without-alias"},
+	Breaks:   []string{"P-3.3.2.1-empty-topic-without-alias", "MQTT-4.7.3-1"},
 	Versions: MQTT5,
 	Run: func(t *T) {
 		for _, qos := range t.levels(0) {

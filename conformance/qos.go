@@ -60,6 +60,8 @@ var qosChecks = []Check{{
 	Name:     "qos/pubrec-and-pubcomp-for-every-id",
 	Rules:    []string{"MQTT-4.3.3-2"},
 	Rules5:   []string{"MQTT-4.3.3-8", "MQTT-4.3.3-11"},
+	Breaks:   []string{"MQTT-4.6.0-4"},
+	Axis:     Behaviour,
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS2,
 	Run: func(t *T) {
@@ -136,6 +138,9 @@ var qosChecks = []Check{{
 	Name:     "qos/pubrel-of-unknown-id-answered",
 	Rules:    []string{"MQTT-4.3.3-2"},
 	Rules5:   []string{"MQTT-4.3.3-11", "P-3.6.2.1-unknown-pubrel"},
+	Breaks:   []string{"MQTT-2.3.1-6"},
+	Breaks5:  []string{"MQTT-2.2.1-5"},
+	Axis:     Behaviour,
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS2,
 	Run: func(t *T) {

@@ -17,9 +17,12 @@ const (
 	MalformedInput Axis = "malformed input"
 )
 
-// AxisFor returns the axis of the check: one that breaks a rule of the client's on purpose is
-// about malformed input.
+// AxisFor returns the axis of the check: its own, or malformed input where it breaks a rule of the
+// client's on purpose.
 func (c *Check) AxisFor(v Versions) Axis {
+	if c.Axis != "" {
+		return c.Axis
+	}
 	if len(c.BreaksFor(v)) > 0 {
 		return MalformedInput
 	}

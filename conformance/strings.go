@@ -14,8 +14,8 @@ var textChecks = []Check{{
 	Name:     "strings/ill-formed-utf8",
 	Rules:    []string{"MQTT-1.5.3-1"},
 	Rules5:   []string{"MQTT-1.5.4-1"},
-	Breaks:   []string{"MQTT-1.5.3-1"},
-	Breaks5:  []string{"MQTT-1.5.4-1"},
+	Breaks:   []string{"MQTT-1.5.3-1", "MQTT-3.1.3-10", "MQTT-3.1.3-11", "MQTT-3.1.3-4", "MQTT-3.10.3-1", "MQTT-3.3.2-1", "MQTT-3.8.3-1"},
+	Breaks5:  []string{"MQTT-1.5.4-1", "MQTT-3.1.3-11", "MQTT-3.1.3-12", "MQTT-3.1.3-4", "MQTT-3.10.3-1", "MQTT-3.3.2-1", "MQTT-3.3.2-13", "MQTT-3.8.3-1"},
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
 		badText(t, "\xF5\x80\x80\x80", "\xED\xA0\x80", "\xC0\x80", "\xC3\x28", "\xC0\xAF", "\x80", "\xE2\x82")
@@ -24,8 +24,8 @@ var textChecks = []Check{{
 	Name:     "strings/null-character",
 	Rules:    []string{"MQTT-1.5.3-2"},
 	Rules5:   []string{"MQTT-1.5.4-2"},
-	Breaks:   []string{"MQTT-1.5.3-2"},
-	Breaks5:  []string{"MQTT-1.5.4-2"},
+	Breaks:   []string{"MQTT-1.5.3-2", "MQTT-3.1.3-10", "MQTT-3.1.3-11", "MQTT-3.1.3-4", "MQTT-3.10.3-1", "MQTT-3.3.2-1", "MQTT-3.8.3-1", "MQTT-4.7.3-2"},
+	Breaks5:  []string{"MQTT-1.5.4-2", "MQTT-3.1.3-11", "MQTT-3.1.3-12", "MQTT-3.1.3-4", "MQTT-3.10.3-1", "MQTT-3.3.2-1", "MQTT-3.3.2-13", "MQTT-3.8.3-1", "MQTT-4.7.3-2"},
 	Versions: MQTT311 | MQTT5,
 	Run:      func(t *T) { badText(t, "n\x00l") },
 }, {
@@ -69,7 +69,7 @@ var textChecks = []Check{{
 }, {
 	Name:     "strings/pair-not-utf8",
 	Rules:    []string{"MQTT-1.5.7-1"},
-	Breaks:   []string{"MQTT-1.5.7-1"},
+	Breaks:   []string{"MQTT-1.5.7-1", "MQTT-1.5.4-1", "MQTT-1.5.4-2"},
 	Versions: MQTT5,
 	Run:      badPairs,
 }, {

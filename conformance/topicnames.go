@@ -118,8 +118,8 @@ var topicNameChecks = []Check{{
 }, {
 	Name:     "topics/nul-refused",
 	Rules:    []string{"MQTT-4.7.3-2"},
-	Breaks:   []string{"MQTT-4.7.3-2", "MQTT-1.5.3-2"},
-	Breaks5:  []string{"MQTT-4.7.3-2", "MQTT-1.5.4-2"},
+	Breaks:   []string{"MQTT-4.7.3-2", "MQTT-1.5.3-2", "MQTT-3.10.3-1", "MQTT-3.3.2-1", "MQTT-3.8.3-1"},
+	Breaks5:  []string{"MQTT-4.7.3-2", "MQTT-1.5.4-2", "MQTT-3.10.3-1", "MQTT-3.3.2-1", "MQTT-3.8.3-1"},
 	Versions: MQTT311 | MQTT5,
 	Needs:    CapQoS1,
 	Run: func(t *T) {
@@ -138,7 +138,7 @@ var topicNameChecks = []Check{{
 }, {
 	Name:     "topics/nul-in-will-topic-refused",
 	Rules5:   []string{"MQTT-4.7.3-2"},
-	Breaks5:  []string{"MQTT-4.7.3-2", "MQTT-1.5.4-2"},
+	Breaks5:  []string{"MQTT-4.7.3-2", "MQTT-1.5.4-2", "MQTT-3.1.3-11"},
 	Versions: MQTT5,
 	Run: func(t *T) {
 		c := t.Open()

@@ -15,6 +15,8 @@ var willChecks = []Check{{
 	Name:     "will/published-when-connection-ends",
 	Rules:    []string{"MQTT-3.1.2-8"},
 	Rules5:   []string{"MQTT-3.1.2-7", "MQTT-3.1.2-8"},
+	Breaks:   []string{"MQTT-3.3.1-4"},
+	Axis:     Behaviour,
 	Versions: MQTT311 | MQTT5,
 	Run: func(t *T) {
 		watcher, qos := t.Connect(), t.mustArrive()
