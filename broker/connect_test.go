@@ -154,6 +154,36 @@ func TestEnforcesAnnouncedLimits(t *testing.T) {
 	}
 }
 
+// A Client whose Maximum Packet Size leaves no room for CONNACK is not served, and gets nothing but a refusal that fits.
+func TestNoRoomForConnack(t *testing.T) {
+	for size := range uint32(12) {
+		if size == 0 {
+			continue
+		}
+		srv := newMem(t, broker.Config{})
+		p := &codec.Connect{Version: codec.V5, ClientID: "a", CleanStart: true}
+		p.Props.SetUint(codec.PropMaximumPacketSize, size)
+		c := newClient(t, srv.Mem(), codec.V5)
+		c.send(p, &codec.Pingreq{}, p)
+		switch {
+		case size < 5:
+			c.closed()
+		case size < 8:
+			c.expect(&codec.Connack{Reason: codec.PacketTooLarge})
+			c.closed()
+		default:
+			if k := c.connack(); k.Reason != codec.Success {
+				t.Errorf("with %d bytes CONNACK has reason %#x", size, k.Reason)
+			}
+			c.expect(&codec.Pingresp{})
+			c.closed(codec.ProtocolError)
+		}
+		if n := srv.Stats().Sessions; n != 0 {
+			t.Errorf("with %d bytes %d sessions are left", size, n)
+		}
+	}
+}
+
 func TestReceiveMaximumExceeded(t *testing.T) {
 	srv := newMem(t, broker.Config{ReceiveMaximum: 2})
 	c, _ := connect(t, srv, codec.V5, &codec.Connect{ClientID: "c"})

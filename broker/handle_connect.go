@@ -222,11 +222,16 @@ func (c *conn) admit(sc *scratch, l *login, authData []byte) error {
 	link := session.Link{
 		Version: c.version, SendMaximum: l.window, ReceiveMaximum: b.cfg.ReceiveMaximum,
 	}
+	var k codec.Connack
+	if c.version == codec.V5 {
+		c.announce(&k.Props, l, expiry, keep, authData)
+	}
+	// Nothing may be sent before CONNACK [MQTT-3.2.0-1], so a Client that cannot be sent one is not served.
+	if k.Size(c.version) > c.maxPacket {
+		return c.refuse(sc, &fault{reason: codec.PacketTooLarge, msg: "the client's Maximum Packet Size leaves no room for CONNACK"})
+	}
 	ok := b.attach(sc, c, l.id, l.clean, expiry, l.will, &link, func(present bool) {
-		k := codec.Connack{SessionPresent: present && c.version != codec.V31} // [MQTT-3.1.4-5] [MQTT-3.1.4-4]
-		if c.version == codec.V5 {
-			c.announce(&k.Props, l, expiry, keep, authData)
-		}
+		k.SessionPresent = present && c.version != codec.V31 // [MQTT-3.1.4-5] [MQTT-3.1.4-4]
 		if data := c.encodeWithin(&k, &k.Props, "", true); data != nil {
 			c.sendShort(sc, data)
 		}
