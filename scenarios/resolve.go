@@ -28,6 +28,9 @@ const (
 	DefaultMaxPause  = 10 * time.Second
 )
 
+// leastFactor is what a ramp goes down to: next to nothing, and yet a value that was given.
+const leastFactor = 1e-9
+
 // defaultClientID keeps to the 23 characters of 3.1.
 const (
 	defaultClientID   = "{run}-{group}-{index}"
@@ -182,6 +185,9 @@ func (p *Phase) resolve(groups []string, taken map[string]bool) {
 	if p.Kind == "idle" {
 		p.From, p.To = 0, 0
 		return
+	}
+	if p.Kind == "ramp" && p.From > 0 {
+		orElse(&p.To, leastFactor)
 	}
 	orElse(&p.To, 1)
 	switch p.Kind {

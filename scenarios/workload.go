@@ -143,9 +143,10 @@ type Phase struct {
 	Kind string        `yaml:"kind" doc:"what happens" enum:"ramp,hold,step,spike,storm,churn,takeover,idle"`
 	For  time.Duration `yaml:"for" doc:"how long"`
 
-	// From and To are factors on the offered rate. Hold uses To. Zero values mean 1, From of a ramp excepted.
+	// From and To are factors on the offered rate. Hold uses To. Zero values mean 1, except in a ramp, which comes from 0 where
+	// From is not set, and goes down to 0 where only From is.
 	From  float64 `yaml:"from,omitempty" doc:"ramp, step: the factor on every rate at the beginning; default 0 for ramp"`
-	To    float64 `yaml:"to,omitempty" doc:"the factor on every rate at the end; hold, storm, churn, takeover: throughout; spike: at its height; default 1"`
+	To    float64 `yaml:"to,omitempty" doc:"the factor on every rate at the end; hold, storm, churn, takeover: throughout; spike: at its height; default 1, and of a ramp with from nothing: it goes down"`
 	Steps int     `yaml:"steps,omitempty" doc:"step: into how many equal stretches the way from one factor to the other is cut; default 5"`
 
 	Groups []string `yaml:"groups,omitempty" doc:"storm, churn, takeover: which groups; default all"`

@@ -155,7 +155,7 @@ phases: [{kind: ramp, for: 1s}, {kind: ramp, for: 1s, from: 2}, {kind: storm, fo
 		},
 		Phases: []Phase{
 			{Name: "ramp", Kind: "ramp", For: time.Second, To: 1},
-			{Name: "ramp-2", Kind: "ramp", For: time.Second, From: 2, To: 1},
+			{Name: "ramp-2", Kind: "ramp", For: time.Second, From: 2, To: 1e-9},
 			{Name: "storm", Kind: "storm", For: time.Second, From: 1, To: 1, Groups: []string{"a", "b"}, Share: 1},
 			{Name: "step", Kind: "step", For: time.Second, From: 1, To: 1, Steps: 5},
 			{Name: "idle", Kind: "idle", For: time.Second},

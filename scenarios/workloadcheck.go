@@ -18,6 +18,7 @@ import (
 // The bounds of a workload.
 const (
 	maxClients   = 2_000_000
+	maxList      = 1000 // groups, phases, streams of a group and so on
 	maxRun       = 31 * 24 * time.Hour
 	maxFactor    = 1e6
 	maxTopics    = 1_000_000
@@ -71,6 +72,12 @@ func (w *Workload) Validate() error {
 	case n > maxClients:
 		c.bad("clients", "%d clients are more than %d", n, maxClients)
 	}
+	c.length("clients", len(w.Clients))
+	c.length("phases", len(w.Phases))
+	c.length("thresholds", len(w.Thresholds))
+	if len(c.errs) > 0 && max(len(w.Clients), len(w.Phases), len(w.Thresholds)) > maxList {
+		return errors.Join(c.errs...)
+	}
 	names := map[string]bool{}
 	for i := range w.Clients {
 		path := fmt.Sprintf("clients[%d]", i)
@@ -93,6 +100,12 @@ func (w *Workload) Validate() error {
 	c.phases()
 	c.thresholds()
 	return errors.Join(c.errs...)
+}
+
+func (c *workloadChecker) length(path string, n int) {
+	if n > maxList {
+		c.bad(path, "there are %d, more than %d", n, maxList)
+	}
 }
 
 func (c *workloadChecker) version(path, s string) {
@@ -389,6 +402,8 @@ func (c groupChecker) check() {
 			c.bad(c.path+".target", "%v", err)
 		}
 	}
+	c.length(c.path+".subscribe", len(g.Subscribe))
+	c.length(c.path+".publish", len(g.Publish))
 	c.credentials()
 	c.connect()
 	c.subscriptions()

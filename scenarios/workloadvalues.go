@@ -30,9 +30,9 @@ type Size struct {
 // MaximumSize bounds payloads of generated messages, in bytes.
 const MaximumSize = 256 << 20
 
-// ProofSize is the size of the header with which generated payloads begin, in bytes: run, publisher, sequence, instant and
-// checksum. Before 5.0 a payload that is to be verified cannot be smaller.
-const ProofSize = 32
+// ProofSize is the size of the header with which generated payloads begin, in bytes: run, publisher, stream, sequence, instant
+// and checks. Before 5.0 a payload that is to be verified cannot be smaller.
+const ProofSize = 28
 
 // faultAt is an error with its place in the file.
 func faultAt(n ast.Node, format string, args ...any) error {
