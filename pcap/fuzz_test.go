@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/mqlab/mqlab/codec"
@@ -32,6 +33,28 @@ func FuzzCapture(f *testing.F) {
 			break
 		}
 	}
+	// Connections of TLS, and the same compressed.
+	keys, err := os.ReadFile(filepath.Join("testdata", "tls", "keys.txt"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	sealed, err := filepath.Glob(filepath.Join("testdata", "tls", "*.pcapng"))
+	if err != nil || len(sealed) == 0 {
+		f.Fatalf("there are no captures of TLS: %v", err)
+	}
+	for i, name := range sealed {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		switch i {
+		case 0:
+			f.Add(zstded(f, b))
+		case 1:
+			f.Add(gzipped(f, b))
+		}
+	}
 	if dir := os.Getenv("MQLAB_CAPTURES"); dir != "" {
 		files, _ := filepath.Glob(filepath.Join(dir, "*.pcap*"))
 		for _, name := range files {
@@ -46,8 +69,16 @@ func FuzzCapture(f *testing.F) {
 			Gap(*pcap.Gap) error
 		}{pcap.NewList(io.Discard), pcap.NewJSON(io.Discard), pcap.NewCSV(io.Discard), pcap.NewTree(io.Discard)}
 		next := map[*pcap.Stream]int{}
+		unread := 0
 		cfg := pcap.Config{
-			Keys:  new(pcap.KeyLog),
+			Keys: new(pcap.KeyLog),
+			Unread: func(u *pcap.Unread) error {
+				unread++
+				if u.Why == "" || strings.Contains(u.String(), "\n") {
+					t.Fatalf("a stream was not read: %q", u)
+				}
+				return nil
+			},
 			Ports: []uint16{1883},
 			Packet: func(p *pcap.Packet) error {
 				if len(p.Raw) == 0 || p.Size != len(p.Raw)+p.Missing || p.Missing < 0 {
@@ -73,10 +104,18 @@ func FuzzCapture(f *testing.F) {
 				return nil
 			},
 		}
+		cfg.Keys.Add(keys)
 		d := pcap.NewDissector(cfg)
 		_ = d.Read(bytes.NewReader(data))
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
+		}
+		if s := d.Summary(); unread > s.TLS {
+			t.Fatalf("%d streams of TLS, %d decrypted, %d not read", s.TLS, s.Decrypted, unread)
+		}
+		plain := lines(t, data, pcap.Config{}, 0, lineSinks["json"])
+		if several := lines(t, data, pcap.Config{}, 2, lineSinks["json"]); !bytes.Equal(plain, several) {
+			t.Fatalf("two goroutines write %q, want %q", several, plain)
 		}
 		stats, lint := pcap.NewStats(), new(pcap.Lint)
 		for _, cfg := range []pcap.Config{

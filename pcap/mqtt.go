@@ -31,7 +31,7 @@ type cutter struct {
 // drop lets go of what is held.
 func (d *Dissector) drop(h *cutter) {
 	d.heldBytes -= len(h.buf)
-	h.buf, h.size, h.got, h.hole = nil, 0, 0, false
+	h.buf, h.open, h.size, h.got, h.hole = nil, nil, 0, 0, false
 }
 
 // feed takes in bytes of Control Packets.
@@ -147,6 +147,9 @@ func (d *Dissector) mqttHole(c *conn, dir, n, frame int, nanos int64) error {
 			return err
 		}
 	}
+	if h.lost {
+		h.passed += int64(len(h.buf))
+	}
 	d.drop(h)
 	h.lost = true
 	return d.gap(c, dir, lost, 0, frame, nanos)
@@ -216,7 +219,7 @@ func (d *Dissector) resync(c *conn, dir int, b []byte, frame int, nanos int64) (
 		return nil, nil
 	}
 	h.passed += int64(at)
-	h.lost, h.open = false, nil
+	h.lost = false
 	d.drop(h)
 	if h.passed > 0 {
 		passed := h.passed
