@@ -119,10 +119,10 @@ func (g *Generator) theme() {
 		conns   []int // weights of 1, 2, 3 and 4 connections
 	}{
 		//      connect publish sub unsub ack pubrel ping disconnect auth drop answer settle half burst hold server
-		{40, []int{3, 26, 14, 7, 8, 8, 5, 4, 3, 4, 6, 4, 2, 1, 1, 3}, []int{45, 35, 12, 8}}, // anything
-		{12, []int{1, 35, 6, 2, 16, 20, 1, 1, 0, 6, 10, 2, 0, 0, 0, 0}, []int{50, 40, 5, 5}}, // delivery
+		{40, []int{3, 26, 14, 7, 8, 8, 5, 4, 3, 4, 6, 4, 2, 1, 1, 3}, []int{45, 35, 12, 8}},    // anything
+		{12, []int{1, 35, 6, 2, 16, 20, 1, 1, 0, 6, 10, 2, 0, 0, 0, 0}, []int{50, 40, 5, 5}},   // delivery
 		{10, []int{10, 25, 18, 4, 3, 3, 1, 6, 1, 16, 8, 6, 0, 0, 0, 0}, []int{10, 50, 25, 15}}, // sessions, takeover and wills
-		{10, []int{1, 36, 26, 16, 2, 2, 1, 1, 0, 3, 6, 3, 0, 0, 0, 0}, []int{20, 50, 20, 10}}, // subscriptions
+		{10, []int{1, 36, 26, 16, 2, 2, 1, 1, 0, 3, 6, 3, 0, 0, 0, 0}, []int{20, 50, 20, 10}},  // subscriptions
 	}
 	if g.src.percent(22) {
 		g.special()

@@ -1,0 +1,303 @@
+package fuzz
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mqlab/mqlab/codec"
+	"github.com/mqlab/mqlab/conformance/judge"
+)
+
+// Dial opens a connection to the target.
+type Dial func(context.Context) (net.Conn, error)
+
+// errSelf is what a dial gets that a closed port of the ephemeral range connected to itself.
+var errSelf = errors.New("the connection is one to itself: nothing listens")
+
+// dialTarget dials and refuses a TCP connection whose two ends are the same.
+func dialTarget(ctx context.Context, dial Dial) (net.Conn, error) {
+	nc, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if selfConnected(nc) {
+		_ = nc.Close()
+		return nil, errSelf
+	}
+	return nc, nil
+}
+
+// trouble is what an oracle says of one execution.
+type trouble struct {
+	oracle    Oracle
+	signature string
+	title     string
+	rule      string
+	warn      bool
+	detail    []string
+	stderr    string
+	vague     bool // the signature alone does not tell this trouble from others
+}
+
+func (t *trouble) key() string { return string(t.oracle) + "|" + t.signature }
+
+// result is what one execution of a script came to. It belongs to the executor and is overwritten by the next one.
+type result struct {
+	states   []uint64 // hashes of what was answered, in order
+	edges    []uint64
+	troubles []trouble
+	packets  int64 // sent
+	received int64
+	bytes    int64 // sent
+	dialErr  error // the target did not take a connection
+	slow     bool  // the time for a script was used up
+}
+
+// executor runs scripts, one at a time.
+type executor struct {
+	dial Dial
+	// quiet is how long silence has to last where nobody knows what is to be answered; most bounds every wait for
+	// answers. Both grow with the round trip.
+	quiet, most time.Duration
+	budget      time.Duration // for one script
+	judged      bool
+	closeWait   time.Duration     // for the end of a connection that has to be closed; 0: not judged
+	closeKnown  func(string) bool // the finding of that signature is known, and need not be waited for again
+
+	wires [MaxConns]*link
+	wake  chan struct{}
+	timer *time.Timer
+	acks  []byte
+	end   time.Time // of the budget
+	res   result
+}
+
+func newExecutor(dial Dial) *executor {
+	x := &executor{
+		dial: dial, quiet: 3 * time.Millisecond, most: 50 * time.Millisecond, budget: 4 * time.Second, judged: true,
+		closeWait: 5 * time.Second, wake: make(chan struct{}, 1), timer: time.NewTimer(time.Hour),
+	}
+	for i := range x.wires {
+		x.wires[i] = &link{x: x, r: codec.NewReader(nil, 2048)}
+	}
+	return x
+}
+
+// roundTrip makes waits long enough for a target that far away.
+func (x *executor) roundTrip(d time.Duration) {
+	x.quiet = max(x.quiet, 2*d)
+	x.most = max(x.most, 4*d)
+}
+
+// run executes the script. The result is valid until the next call.
+func (x *executor) run(ctx context.Context, s *Script) *result {
+	r := &x.res
+	*r = result{states: r.states[:0], edges: r.edges[:0]}
+	x.end = time.Now().Add(x.budget)
+	var batch *link
+	for i := range s.Steps {
+		if ctx.Err() != nil || r.dialErr != nil {
+			break
+		}
+		st := &s.Steps[i]
+		w := x.wires[st.Conn%MaxConns]
+		if batch != nil && (batch != w || st.Op != Send || st.Repeat > 1 || len(st.Bytes) > 1<<16) {
+			batch.flush()
+			batch = nil
+		}
+		if r.slow = time.Now().After(x.end); r.slow {
+			break
+		}
+		switch st.Op {
+		case Open:
+			w.close(false)
+			w.open(ctx, s.Version)
+		case Send:
+			if w.nc == nil {
+				continue
+			}
+			if st.Repeat > 1 || len(st.Bytes) > 1<<16 {
+				w.burst(st)
+				continue
+			}
+			w.queue(st)
+			batch = w
+		case Drip:
+			w.drip(ctx, st)
+		case Answer:
+			x.settle(w, x.most)
+			w.answer(st.Ack)
+		case Settle:
+			x.settle(w, max(min(st.Gap, x.most), x.quiet))
+			w.state()
+		case Pause:
+			x.pause(ctx, st.Gap)
+		case Close:
+			x.settle(w, x.quiet)
+			w.close(false)
+		case Drop:
+			w.close(true)
+		case Churn:
+			x.churn(ctx, st)
+		}
+	}
+	if batch != nil {
+		batch.flush()
+	}
+	x.finish(ctx)
+	return r
+}
+
+// finish collects the last answers and ends every connection.
+func (x *executor) finish(ctx context.Context) {
+	for _, w := range x.wires {
+		if w.nc != nil {
+			x.settle(w, x.most)
+		}
+	}
+	for _, w := range x.wires {
+		if w.nc != nil {
+			w.mustClose(ctx)
+		}
+		w.close(false)
+	}
+}
+
+// settle waits until what was sent on the connection is answered. Where nobody can tell what is to be answered it
+// waits until the connection is quiet, and for most at the utmost.
+func (x *executor) settle(w *link, most time.Duration) {
+	if w.nc == nil {
+		return
+	}
+	start := time.Now()
+	for {
+		w.mu.Lock()
+		ended, got, last := w.ended != open, w.got, w.last
+		w.mu.Unlock()
+		now := time.Now()
+		left := most - now.Sub(start)
+		if last.Before(start) {
+			last = start
+		}
+		if ended || left <= 0 || !w.odd && got >= w.want {
+			break
+		}
+		if w.odd {
+			if left = min(left, x.quiet-now.Sub(last)); left <= 0 {
+				break
+			}
+		}
+		x.sleep(left)
+	}
+	w.odd = false
+	w.mu.Lock()
+	w.want = w.got
+	w.mu.Unlock()
+}
+
+// sleep waits for something to arrive on any connection, for d at most.
+func (x *executor) sleep(d time.Duration) {
+	x.timer.Reset(d)
+	select {
+	case <-x.wake:
+		x.timer.Stop()
+	case <-x.timer.C:
+	}
+}
+
+func (x *executor) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// churn makes connections that run the packets and are dropped.
+func (x *executor) churn(ctx context.Context, st *Step) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex // guards the result
+	for k := range max(1, min(st.Size, 64)) {
+		wg.Go(func() {
+			buf := make([]byte, 512)
+			for i := range max(1, st.Repeat) {
+				if ctx.Err() != nil || time.Now().After(x.end) {
+					return
+				}
+				nc, err := dialTarget(ctx, x.dial)
+				if err != nil {
+					if !ours(err) {
+						mu.Lock()
+						x.res.dialErr = err
+						mu.Unlock()
+					}
+					return
+				}
+				_ = nc.SetDeadline(time.Now().Add(200 * time.Millisecond))
+				n, _ := nc.Write(st.Bytes)
+				if (i+k)%3 > 0 { // some wait for an answer, others leave at once
+					_, _ = nc.Read(buf)
+				}
+				reset(nc)
+				mu.Lock()
+				x.res.packets += int64(packets(st.Bytes[:n]))
+				x.res.bytes += int64(n)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// reset ends a connection as a failing network does, where the transport can.
+func reset(nc net.Conn) {
+	if t, ok := nc.(interface{ SetLinger(int) error }); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = nc.Close()
+}
+
+// ending says how a connection ended.
+type ending uint8
+
+const (
+	open     ending = iota
+	byServer        // closed in order
+	byReset         // by an error
+	byUs
+	byFault // it sent what cannot be framed
+)
+
+func endingOf(err error) ending {
+	var e *codec.Error
+	switch {
+	case errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe):
+		return byUs
+	case errors.As(err, &e):
+		return byFault
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return byServer
+	default:
+		return byReset
+	}
+}
+
+// newJudge returns the judge of a connection, or nil.
+func (x *executor) newJudge() *judge.Conn {
+	if !x.judged {
+		return nil
+	}
+	return judge.New(nil)
+}
+
+// ours reports whether a dial failed for want of what this machine has: that is no news about the target.
+func ours(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.ENOBUFS) ||
+		errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,270 @@
+package fuzz
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/mqlab/mqlab/codec"
+)
+
+// Minimise makes a script smaller for as long as fires says that what is left still brings the same trouble about, until
+// nothing more can be left out or the context ends. It leaves out connections, steps, repetitions, whole fields, and
+// bytes, in this order. The result fires, if the script itself does; the script is left as it is.
+func Minimise(ctx context.Context, s *Script, fires func(*Script) bool) *Script {
+	m := &minimiser{ctx: ctx, best: s.Clone(), fires: fires}
+	for changed := true; changed && ctx.Err() == nil; {
+		changed = m.conns()
+		changed = m.steps() || changed
+		changed = m.repeats() || changed
+		changed = m.split() || changed
+		changed = m.packets() || changed
+	}
+	return m.best
+}
+
+type minimiser struct {
+	ctx   context.Context
+	best  *Script
+	fires func(*Script) bool
+}
+
+// try takes the script over where it still fires.
+func (m *minimiser) try(s *Script) bool {
+	if m.ctx.Err() != nil || len(s.Steps) == 0 || !m.fires(s) || m.ctx.Err() != nil {
+		return false
+	}
+	m.best = s
+	return true
+}
+
+// without returns the best script without the steps that drop names.
+func (m *minimiser) without(drop func(i int, st *Step) bool) *Script {
+	s := m.best.Clone()
+	s.Steps = s.Steps[:0]
+	for i := range m.best.Steps {
+		if !drop(i, &m.best.Steps[i]) {
+			s.Steps = append(s.Steps, m.best.Steps[i])
+		}
+	}
+	return s
+}
+
+// conns leaves out whole connections.
+func (m *minimiser) conns() (changed bool) {
+	for c := range uint8(MaxConns) {
+		s := m.without(func(_ int, st *Step) bool { return st.Conn == c && st.Op != Pause && st.Op != Churn })
+		if len(s.Steps) < len(m.best.Steps) && m.try(s) {
+			changed = true
+		}
+	}
+	return changed
+}
+
+// steps leaves out stretches of steps, long ones first, from the end.
+func (m *minimiser) steps() (changed bool) {
+	for n := len(m.best.Steps) / 2; n >= 1; n /= 2 {
+		for at := len(m.best.Steps) - n; at >= 0 && m.ctx.Err() == nil; at -= n {
+			if at+n > len(m.best.Steps) {
+				continue
+			}
+			if m.try(m.without(func(i int, _ *Step) bool { return i >= at && i < at+n })) {
+				changed = true
+			}
+		}
+	}
+	return changed
+}
+
+// change tries the best script with one step changed.
+func (m *minimiser) change(i int, to func(*Step)) bool {
+	s := m.best.Clone()
+	to(&s.Steps[i])
+	return m.try(s)
+}
+
+// repeats makes numbers smaller: to 1 at once, else by halves.
+func (m *minimiser) repeats() (changed bool) {
+	for i := range m.best.Steps {
+		for _, field := range []func(*Step) *int{
+			func(st *Step) *int { return &st.Repeat },
+			func(st *Step) *int {
+				if st.Op == Churn {
+					return &st.Size
+				}
+				return nil
+			},
+		} {
+			p := field(&m.best.Steps[i])
+			if p == nil || *p <= 1 {
+				continue
+			}
+			low, high := 1, *p // high fires
+			set := func(n int) bool { return m.change(i, func(st *Step) { *field(st) = n }) }
+			if set(1) {
+				changed = true
+				continue
+			}
+			for high-low > max(1, low/8) && m.ctx.Err() == nil {
+				if mid := low + (high-low)/2; set(mid) {
+					high, changed = mid, true
+				} else {
+					low = mid
+				}
+			}
+		}
+		st := &m.best.Steps[i]
+		if st.Op == Drip && m.change(i, func(st *Step) { st.Op, st.Size, st.Gap = Send, 0, 0 }) {
+			changed = true
+		}
+		if st := &m.best.Steps[i]; (st.Op == Pause || st.Op == Settle) && st.Gap > 2*time.Millisecond && m.change(i, func(st *Step) { st.Gap /= 2 }) {
+			changed = true
+		}
+	}
+	return changed
+}
+
+// split leaves out packets of steps that send several.
+func (m *minimiser) split() (changed bool) {
+	for i := range m.best.Steps {
+		for k := 0; m.ctx.Err() == nil; {
+			frames := cutAll(m.best.Steps[i].Bytes)
+			if len(frames) < 2 || k >= len(frames) {
+				break
+			}
+			rest := slices.Concat(slices.Delete(slices.Clone(frames), k, k+1)...)
+			if m.change(i, func(st *Step) { st.Bytes = rest }) {
+				changed = true
+				continue
+			}
+			k++
+		}
+	}
+	return changed
+}
+
+// cutAll cuts bytes into packets; what is no whole packet comes last.
+func cutAll(b []byte) [][]byte {
+	var all [][]byte
+	for len(b) > 0 {
+		frame, rest, err := codec.Cut(b, 0)
+		if frame == nil || err != nil {
+			return append(all, b)
+		}
+		all = append(all, frame)
+		b = rest
+	}
+	return all
+}
+
+// packets makes the bytes of steps simpler: fields first, then whatever bytes can go.
+func (m *minimiser) packets() (changed bool) {
+	for i := range m.best.Steps {
+		if len(m.best.Steps[i].Bytes) == 0 {
+			continue
+		}
+		set := func(b []byte) bool { return m.change(i, func(st *Step) { st.Bytes = b }) }
+		if len(cutAll(m.best.Steps[i].Bytes)) == 1 {
+			for k := 2; m.ctx.Err() == nil; {
+				b := m.best.Steps[i].Bytes
+				fields := codec.AppendFields(nil, b, m.best.Version)
+				if k >= len(fields) {
+					break
+				}
+				next := false
+				for _, candidate := range simpler(b, fields, k) {
+					if set(candidate) {
+						changed, next = true, true
+						break
+					}
+				}
+				if !next {
+					k++
+				}
+			}
+		}
+		// Bytes alone, in stretches, where there are not too many; the length is mended where it was right.
+		for n := len(m.best.Steps[i].Bytes) / 2; n >= 1; n /= 2 {
+			for at := len(m.best.Steps[i].Bytes) - n; at >= 1 && m.ctx.Err() == nil; at -= n {
+				b := m.best.Steps[i].Bytes
+				if at+n > len(b) {
+					continue
+				}
+				if c, ok := mended(b, at, n, nil); ok && set(c) {
+					changed = true
+				}
+			}
+			if n > 1 && len(m.best.Steps[i].Bytes) > 4096 && n < 64 {
+				break
+			}
+		}
+	}
+	return changed
+}
+
+// simpler returns a packet with one field left out or made short, lengths mended.
+func simpler(b []byte, fields []codec.Field, k int) [][]byte {
+	f := fields[k]
+	var all [][]byte
+	add := func(at, n int, with []byte) {
+		c, ok := mended(b, at, n, with)
+		if !ok {
+			return
+		}
+		// The Property Length in front counts what is in its block.
+		for j := k - 1; j >= 2; j-- {
+			p := fields[j]
+			if p.Name != codec.FieldPropertyLength {
+				continue
+			}
+			old, size := codec.Varint(b[p.Offset:])
+			if size != 1 || p.Offset+1+int(old) < f.Offset+f.Len || int(old)+len(with)-n < 0 {
+				break
+			}
+			shift := len(c) - len(b) - len(with) + n // of the Remaining Length itself
+			if at := p.Offset + shift; at > 0 && at < len(c) {
+				c[at] = byte(int(old) + len(with) - n)
+			}
+			break
+		}
+		all = append(all, c)
+	}
+	switch {
+	case f.Name == codec.FieldPropertyLength:
+		return nil
+	case f.Name == codec.FieldPayload:
+		add(f.Offset, f.Len, nil)
+		if f.Len > 16 {
+			add(f.Offset, f.Len-f.Len/2, nil)
+		}
+	case f.Prop != 0:
+		add(f.Offset, f.Len, nil)
+	case f.Kind == codec.KindString || f.Kind == codec.KindBinary:
+		if f.Len > 3 && int(binary.BigEndian.Uint16(b[f.Offset:])) == f.Len-2 {
+			add(f.Offset, f.Len, []byte{0, 1, b[f.Offset+2]})
+		}
+		if f.Name == codec.FieldFilter && k+1 < len(fields) && fields[k+1].Name == codec.FieldOptions {
+			add(f.Offset, f.Len+fields[k+1].Len, nil)
+		}
+	}
+	return all
+}
+
+// mended replaces n bytes at a place of a packet. A Remaining Length that was right is right again; bytes that are no
+// whole packet are just shorter.
+func mended(b []byte, at, n int, with []byte) ([]byte, bool) {
+	length, size := codec.Varint(b[1:])
+	if size <= 0 || 1+size+int(length) != len(b) {
+		return slices.Concat(b[:at], with, b[at+n:]), true
+	}
+	body := 1 + size
+	if at < body {
+		return nil, false
+	}
+	c := append(make([]byte, 0, len(b)), b[0])
+	c = codec.AppendVarint(c, uint32(int(length)-n+len(with)))
+	c = append(c, b[body:at]...)
+	c = append(c, with...)
+	return append(c, b[at+n:]...), true
+}

@@ -1,0 +1,469 @@
+package fuzz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mqlab/mqlab/codec"
+)
+
+// Times of the goroutine that watches.
+const (
+	roundEvery  = 100 * time.Millisecond
+	freshEvery  = 5 // rounds
+	tellEvery   = time.Second
+	deafPause   = time.Second // between two attempts to reach a target that does not listen
+	deafTries   = 3
+	dyingWait   = 300 * time.Millisecond // between the loss of connections and the end of a process
+	returnWait  = 30 * time.Second       // for a live target to come back
+	blameBudget = 40 * time.Second
+	maxVague    = 5 // findings of one oracle that only their scripts tell apart
+)
+
+// watch looks after the target while the workers execute, until the run is over. What it begins to look into is
+// finished although the time of the run is up; user ends that too.
+func (f *fuzzer) watch(user, run context.Context, done <-chan struct{}) {
+	round, tell := time.NewTicker(roundEvery), time.NewTicker(tellEvery)
+	defer round.Stop()
+	defer tell.Stop()
+	var measure <-chan time.Time
+	if f.proc != nil && f.cfg.Resources > 0 {
+		t := time.NewTicker(f.cfg.Resources)
+		defer t.Stop()
+		measure = t.C
+	}
+	gone := f.gone()
+	for n := 0; ; n++ {
+		select {
+		case <-run.Done():
+			return
+		case <-done:
+			return
+		case a := <-f.alarms:
+			f.quietly(func() { f.look(user, a) })
+			gone = f.gone()
+		case <-gone:
+			f.quietly(func() { f.suspect(user, f.dead()) })
+			gone = f.gone()
+		case <-round.C:
+			t := f.guard.round(f.cfg.Patience)
+			if t == nil && n%freshEvery == 0 {
+				t = f.guard.probe(user, f.cfg.Patience)
+			}
+			if t == nil {
+				t = f.dead()
+			}
+			if t != nil {
+				f.quietly(func() { f.suspect(user, t) })
+				gone = f.gone()
+			}
+		case <-measure:
+			f.quietly(func() { f.weigh(user) })
+			gone = f.gone()
+		case <-tell.C:
+			f.tell(Event{})
+		}
+	}
+}
+
+// gone is closed when the process ends.
+func (f *fuzzer) gone() <-chan struct{} {
+	if f.proc == nil {
+		return nil
+	}
+	return f.proc.Done()
+}
+
+// quietly does something while no worker executes.
+func (f *fuzzer) quietly(do func()) {
+	f.gate.Lock()
+	defer f.gate.Unlock()
+	do()
+}
+
+// dead says how the process ended, or which stack trace it wrote.
+func (f *fuzzer) dead() *trouble {
+	if f.proc == nil {
+		return nil
+	}
+	if d, died := f.proc.Died(); died {
+		text := d.Trace
+		if text == "" {
+			text = d.Stderr
+		}
+		return &trouble{oracle: OracleDied, signature: d.Signature, title: "the target died: " + d.String(), stderr: text, vague: d.Trace == ""}
+	}
+	for _, tr := range f.proc.Traces() {
+		// What a runtime has caught may be its way to log; what a sanitizer says or a Go program does not survive is not.
+		return &trouble{
+			oracle: OracleDied, signature: tr.Signature(), title: "the target writes a stack trace and lives on: " + tr.Message, stderr: tr.Text,
+			warn: !slices.Contains([]string{"go panic", "asan", "ubsan", "valgrind"}, tr.Kind),
+		}
+	}
+	return nil
+}
+
+// dying waits a moment for the end of a process whose connections were lost.
+func (f *fuzzer) dying(ctx context.Context) *trouble {
+	if f.proc == nil {
+		return nil
+	}
+	t := time.NewTimer(dyingWait)
+	defer t.Stop()
+	select {
+	case <-f.proc.Done():
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return f.dead()
+}
+
+// examine says what is wrong with the target, which nobody else uses at the time.
+func (f *fuzzer) examine(ctx context.Context, wait time.Duration) *trouble {
+	if t := f.dead(); t != nil {
+		return t
+	}
+	t := f.guard.round(wait)
+	if t == nil {
+		t = f.guard.probe(ctx, wait)
+	}
+	if t == nil {
+		return f.dead()
+	}
+	if d := f.dying(ctx); d != nil {
+		return d
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if deaf := f.deaf(ctx, wait); deaf != nil {
+		return deaf
+	}
+	return t
+}
+
+// deaf says whether nobody listens any more: three attempts a second apart.
+func (f *fuzzer) deaf(ctx context.Context, wait time.Duration) *trouble {
+	var err error
+	for i := range deafTries {
+		if i > 0 {
+			f.wait(ctx, min(deafPause, wait))
+		}
+		dctx, cancel := context.WithTimeout(ctx, wait)
+		nc, derr := dialTarget(dctx, f.dial)
+		cancel()
+		if derr == nil {
+			_ = nc.Close()
+			return nil
+		}
+		if ctx.Err() != nil || ours(derr) {
+			return nil
+		}
+		err = derr
+	}
+	return &trouble{oracle: OracleDeaf, signature: "no connection", title: "the target accepts no connection any more", detail: []string{err.Error()}, vague: true}
+}
+
+// look follows what a worker has told.
+func (f *fuzzer) look(ctx context.Context, a alarm) {
+	if a.trouble != nil {
+		f.found(ctx, a.trouble, a.script)
+		f.heal(ctx)
+		return
+	}
+	if t := f.examine(ctx, f.cfg.Patience); t != nil {
+		f.blame(ctx, t)
+	}
+}
+
+// suspect follows what the bystanders complain of. That somebody is slow while others send all they can is no trouble.
+func (f *fuzzer) suspect(ctx context.Context, t *trouble) {
+	if t == nil {
+		return
+	}
+	if t.oracle == OracleHang || t.warn {
+		again := f.examine(ctx, f.cfg.Patience)
+		if again == nil {
+			f.slow++
+			return
+		}
+		t = again
+	}
+	f.blame(ctx, t)
+}
+
+// heal makes sure that the target serves.
+func (f *fuzzer) heal(ctx context.Context) {
+	if f.sick {
+		f.renew(ctx)
+	}
+}
+
+// renew starts the target afresh where it was started here, and waits for a live one to come back.
+func (f *fuzzer) renew(ctx context.Context) {
+	f.later = append(f.later, f.guard.findings()...)
+	f.guard.close()
+	var err error
+	if f.own {
+		f.restarts.Add(1)
+		if err = f.proc.Restart(ctx); err != nil {
+			f.lost(ctx, fmt.Errorf("%w: it does not start again: %w", errTarget, err))
+			return
+		}
+	}
+	limit := time.Now().Add(returnWait)
+	for {
+		var g *guard
+		if g, err = openGuard(ctx, f.dial, f.cfg.Username, f.cfg.Password, f.cfg.Patience); err == nil {
+			g.retained = g.retained && f.guard.retained
+			f.guard, f.sick = g, false
+			return
+		}
+		if ctx.Err() != nil || time.Now().After(limit) {
+			break
+		}
+		f.wait(ctx, deafPause)
+	}
+	f.lost(ctx, fmt.Errorf("%w: %w", errTarget, err))
+}
+
+func (f *fuzzer) lost(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		f.fatal(err)
+	}
+	f.sick = true
+}
+
+// fires replays a script and says whether it brings the trouble about. Other trouble that it brings about is kept for
+// later.
+func (f *fuzzer) fires(ctx context.Context, s *Script, want *trouble, fresh bool, wait time.Duration) *trouble {
+	if fresh && f.own || f.sick {
+		f.renew(ctx)
+	}
+	if ctx.Err() != nil || f.sick {
+		return nil
+	}
+	f.replay.closeKnown = func(string) bool { return want.oracle != OracleClose }
+	f.replay.closeWait = wait
+	r := f.replay.run(ctx, s)
+	var hit *trouble
+	for i := range r.troubles {
+		if t := r.troubles[i]; same(&t, want) {
+			hit = &t
+			break
+		}
+	}
+	inside := slices.Contains([]Oracle{OracleRule, OracleMalformed, OracleClose}, want.oracle)
+	if hit != nil || inside && r.dialErr == nil && f.dead() == nil {
+		return hit
+	}
+	t := f.examine(ctx, wait)
+	if t == nil {
+		return nil
+	}
+	f.sick = true
+	if !same(t, want) {
+		if len(f.later) < 32 && t.oracle == OracleDied {
+			f.later = append(f.later, *t)
+		}
+		return nil
+	}
+	return t
+}
+
+// same says whether two troubles are one. Where a target hangs, what is noticed first is chance.
+func same(a, b *trouble) bool {
+	return a.oracle == b.oracle && (a.signature == b.signature || a.oracle == OracleHang)
+}
+
+// quickWait is how long a replay waits for an answer while a script is made smaller.
+const quickWait = time.Second
+
+// blame finds the script that brings a trouble about among those that were executed last.
+func (f *fuzzer) blame(ctx context.Context, t *trouble) {
+	defer func() {
+		forget(f.rings)
+		f.renew(ctx)
+	}()
+	f.sick = true
+	if f.known(t) {
+		return
+	}
+	all := suspects(f.rings)
+	if !f.own || len(all) == 0 || f.cfg.Minimise < 0 {
+		var s *Script
+		if len(all) > 0 {
+			last := slices.Clone(all[:min(len(all), f.cfg.Workers)])
+			slices.Reverse(last)
+			s = joined(last)
+		}
+		f.found(ctx, t, s)
+		return
+	}
+	budget, cancel := context.WithTimeout(ctx, blameBudget)
+	defer cancel()
+	for i, s := range all {
+		if i >= 2*f.cfg.Workers {
+			break
+		}
+		if hit := f.fires(budget, s, t, false, quickWait); hit != nil {
+			f.found(ctx, t, s)
+			return
+		}
+	}
+	for _, n := range []int{2 * f.cfg.Workers, len(all)} {
+		n = min(n, len(all))
+		some := slices.Clone(all[:n])
+		slices.Reverse(some)
+		s := joined(some)
+		if hit := f.fires(budget, s, t, true, quickWait); hit != nil {
+			f.found(ctx, t, s)
+			return
+		}
+	}
+	last := slices.Clone(all[:min(len(all), f.cfg.Workers)])
+	slices.Reverse(last)
+	f.found(ctx, t, joined(last))
+}
+
+// known counts a trouble that was found before.
+func (f *fuzzer) known(t *trouble) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t.vague && f.vague[t.key()] < maxVague {
+		return false
+	}
+	x := f.findings[t.key()]
+	if x != nil {
+		x.Count++
+	}
+	return x != nil
+}
+
+// found records a trouble, confirms it and makes its script smaller.
+func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script) {
+	if f.known(t) {
+		return
+	}
+	x := &Finding{
+		Oracle: t.oracle, Signature: t.signature, Title: t.title, Rule: t.rule, Warn: t.warn, Detail: t.detail, Stderr: t.stderr,
+		Script: s, Target: f.cfg.Name, Seed: f.cfg.Seed, Execs: f.execs.Load(), After: time.Since(f.started), At: time.Now().UTC(), Count: 1,
+	}
+	f.mu.Lock()
+	if t.vague {
+		if f.vague == nil {
+			f.vague = map[string]int{}
+		}
+		f.vague[t.key()]++
+	}
+	f.findings[t.key()] = x
+	f.order = append(f.order, x)
+	n := len(f.order)
+	f.mu.Unlock()
+	f.tell(Event{Finding: x})
+	if s != nil && (f.own || !f.sick || t.oracle.Class() == "rule") {
+		f.settleFinding(ctx, x, t)
+	}
+	if f.cfg.Out != "" {
+		if err := f.write(x); err != nil {
+			f.tell(Event{Note: err.Error()})
+		}
+	}
+	f.tell(Event{Finding: x})
+	if f.cfg.StopAfter > 0 && n >= f.cfg.StopAfter {
+		f.fatal(nil)
+	}
+}
+
+// settleFinding confirms a finding by replays on a fresh target, and makes its script smaller.
+func (f *fuzzer) settleFinding(ctx context.Context, x *Finding, t *trouble) {
+	confirm := func(s *Script) (hits int, last *trouble) {
+		for range f.cfg.Replays {
+			if hit := f.fires(ctx, s, t, true, f.cfg.Patience); hit != nil {
+				hits++
+				last = hit
+			}
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		return hits, last
+	}
+	first, last := 0, (*trouble)(nil)
+	if hit := f.fires(ctx, x.Script, t, true, f.cfg.Patience); hit != nil {
+		first, last = 1, hit
+	}
+	var small *Script
+	if first > 0 && f.cfg.Minimise > 0 {
+		budget, cancel := context.WithTimeout(ctx, f.cfg.Minimise)
+		small = Minimise(budget, x.Script, func(s *Script) bool { return f.fires(budget, s, t, false, min(quickWait, f.cfg.Patience)) != nil })
+		cancel()
+	}
+	tried, hits := f.cfg.Replays, 0
+	best := x.Script
+	if small != nil {
+		best = small
+	}
+	if hits, last = confirm(best); hits < tried && small != nil { // it took more than the script alone
+		if n, l := confirm(x.Script); n > hits {
+			hits, last, best, small = n, l, x.Script, nil
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x.Confirmed, x.Tried, x.Minimal = hits, tried, small
+	if last != nil {
+		x.Detail = last.detail
+		if last.stderr != "" {
+			x.Stderr = last.stderr
+		}
+	}
+	// What cannot be brought about again accuses nobody, except where the process itself has ended.
+	if hits == 0 && x.Oracle != OracleDied {
+		x.Warn = true
+	}
+	if t.vague {
+		x.State = stateOf(best)
+	}
+}
+
+// stateOf says in words what a script sends: packets and edits, in order.
+func stateOf(s *Script) string {
+	var words []string
+	for i := range s.Steps {
+		st := &s.Steps[i]
+		if st.Op != Send && st.Op != Drip && st.Op != Churn || len(st.Bytes) == 0 {
+			continue
+		}
+		word := codec.Type(st.Bytes[0] >> 4).String()
+		if st.Edit != "" {
+			word += " (" + st.Edit + ")"
+		}
+		if words = append(words, word); len(words) == 8 {
+			words = append(words, "...")
+			break
+		}
+	}
+	return s.Version.String() + ": " + strings.Join(words, ", ")
+}
+
+// afterwards records what was met while something else was looked into.
+func (f *fuzzer) afterwards(ctx context.Context) {
+	later := f.later
+	f.later = nil
+	for i := range later {
+		f.found(ctx, &later[i], nil)
+	}
+}
+
+// Err reports whether a run ended because its target was lost.
+func (s *Summary) Err() error {
+	if s.Stopped == "" {
+		return nil
+	}
+	return errors.New(s.Stopped)
+}
