@@ -5,7 +5,6 @@
 package loadgen
 
 import (
-	"context"
 	"crypto/tls"
 	"net/netip"
 	"time"
@@ -44,11 +43,4 @@ type Config struct {
 	Second func(*Second, []Latency)
 	// Now replaces the wall clock of Started, in tests.
 	Now func() time.Time
-}
-
-// Run runs the workload and returns what it measured. When ctx ends the run stops early, and the result of what has been
-// done is returned with Result.Stopped set. An error means that there is no result: the workload is invalid, or no client
-// could connect.
-func Run(ctx context.Context, cfg Config) (*Result, error) {
-	panic("not built yet")
 }

@@ -18,6 +18,9 @@ const (
 	// ScheduleLag is from the intended instant of a message to its hand-over to the network: the generator's own lateness,
 	// and what a client's window or link held back.
 	ScheduleLag = "schedule_lag"
+	// GeneratorLag is the part of the schedule lag that is the generator's own: of messages that nothing held back but that
+	// the event loop came to them late.
+	GeneratorLag = "generator_lag"
 	// PublishService is from the write of a PUBLISH to the end of its handshake (PUBACK, PUBCOMP).
 	PublishService = "publish_service"
 	// PublishAck is from the intended instant of a message to the end of its handshake: what a user would have waited.
@@ -170,6 +173,8 @@ type Generator struct {
 	Clients    int     `json:"clients"`
 	// Limited says, in sentences, why the generator itself was the limit; then no latency threshold passes.
 	Limited []string `json:"limited,omitempty"`
+	// Notes are sentences on what the run could not do, such as messages that are too small to be verified.
+	Notes []string `json:"notes,omitempty"`
 	// LedgerBytes is the memory that verification took.
 	LedgerBytes int64 `json:"ledger_bytes"`
 }
