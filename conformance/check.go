@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
@@ -45,6 +47,7 @@ type Check struct {
 	Run      func(*T)
 
 	exchange *scenarios.Exchange // what Run runs, where the check is the user's own
+	folder   string              // where it was read from
 }
 
 // RulesFor returns the ids that the check judges under the version.
@@ -92,24 +95,51 @@ const (
 	CapSessionExpiry // sessions outlive their connection
 )
 
-// capabilityNames says what is missing and how to supply it.
+// capabilityNames names each capability in reports, and says what is missing and how to supply it.
 var capabilityNames = []struct {
 	cap  Capability
+	name string
 	text string
 }{
-	{CapQoS1, "the target does not grant QoS 1"},
-	{CapQoS2, "the target does not grant QoS 2"},
-	{CapRetain, "the target does not support retained messages"},
-	{CapWildcard, "the target does not support wildcard subscriptions"},
-	{CapShared, "the target does not support shared subscriptions"},
-	{CapSubscriptionIDs, "the target does not support Subscription Identifiers"},
-	{CapTopicAlias, "the target takes no Topic Alias (Topic Alias Maximum is 0)"},
-	{CapWebSocket, "no WebSocket address is known: name it with --ws-target"},
-	{CapBadLogin, "no login is known that the target refuses: name it with --bad-username and --bad-password"},
-	{CapForbidden, "no topic is known that the target forbids: name it with --forbidden-topic"},
-	{CapAuthMethod, "no enhanced authentication method is known: name it with --auth-method"},
-	{CapRestart, "the suite cannot restart the target: start it with --cmd"},
-	{CapSessionExpiry, "the target keeps no session after the connection"},
+	{CapQoS1, "qos_1", "the target does not grant QoS 1"},
+	{CapQoS2, "qos_2", "the target does not grant QoS 2"},
+	{CapRetain, "retain", "the target does not support retained messages"},
+	{CapWildcard, "wildcard_subscriptions", "the target does not support wildcard subscriptions"},
+	{CapShared, "shared_subscriptions", "the target does not support shared subscriptions"},
+	{CapSubscriptionIDs, "subscription_identifiers", "the target does not support Subscription Identifiers"},
+	{CapTopicAlias, "topic_alias", "the target takes no Topic Alias (Topic Alias Maximum is 0)"},
+	{CapWebSocket, "websocket", "no WebSocket address is known: name it with --ws-target"},
+	{CapBadLogin, "bad_login", "no login is known that the target refuses: name it with --bad-username and --bad-password"},
+	{CapForbidden, "forbidden_topic", "no topic is known that the target forbids: name it with --forbidden-topic"},
+	{CapAuthMethod, "auth_method", "no enhanced authentication method is known: name it with --auth-method"},
+	{CapRestart, "restart", "the suite cannot restart the target: start it with --cmd"},
+	{CapSessionExpiry, "session_expiry", "the target keeps no session after the connection"},
+}
+
+// MarshalJSON writes the set as the names of its members.
+func (c Capability) MarshalJSON() ([]byte, error) {
+	names := []string{}
+	for _, n := range capabilityNames {
+		if c&n.cap != 0 {
+			names = append(names, n.name)
+		}
+	}
+	return json.Marshal(names)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. Names that are not known are left out.
+func (c *Capability) UnmarshalJSON(b []byte) error {
+	var names []string
+	if err := json.Unmarshal(b, &names); err != nil {
+		return err
+	}
+	*c = 0
+	for _, n := range capabilityNames {
+		if slices.Contains(names, n.name) {
+			*c |= n.cap
+		}
+	}
+	return nil
 }
 
 // missing says in words which of the needed capabilities are not there.

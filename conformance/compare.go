@@ -300,6 +300,6 @@ func (c *Comparison) WriteHTML(w io.Writer) error {
 	}
 	return report.Page{
 		Title: fmt.Sprintf("MQTT conformance of %d targets", len(c.Targets)), Body: body,
-		Styles: []string{asset("compare.css")}, Script: asset("compare.js"), Data: c,
+		Styles: []string{asset("compare.css")}, Script: asset("filters.js") + asset("compare.js"), Data: c,
 	}.Write(w)
 }

@@ -22,7 +22,7 @@ type Death struct {
 	At      time.Time `json:"at"`
 	During  []string  `json:"during,omitempty"`  // the checks that ran at the time
 	Culprit string    `json:"culprit,omitempty"` // the check that brings it about alone; empty where none does
-	Status  string    `json:"status"`            // such as "exit status 2"
+	Status  string    `json:"status"`            // goes on from "the target", such as "ended: exit status 2"
 	Output  []string  `json:"output,omitempty"`  // the last lines that it wrote
 }
 

@@ -36,6 +36,7 @@ func LoadExtra(dir string) ([]*Check, error) {
 			errs = append(errs, fmt.Errorf("%s: %w", entry.Name(), err))
 			continue
 		}
+		c.folder = dir
 		if slices.ContainsFunc(out, func(o *Check) bool { return o.Name == c.Name }) {
 			errs = append(errs, fmt.Errorf("%s: another file gives a check of the name %s", entry.Name(), c.Name))
 		}
@@ -81,7 +82,7 @@ func extraCheck(name string, x *scenarios.Exchange) (*Check, error) {
 // runExchange runs the exchange as a check: it is judged by the first step that the target does not follow.
 func runExchange(x *scenarios.Exchange) func(*T) {
 	return func(t *T) {
-		cfg := t.run.replay(t.run.dial)
+		cfg := t.run.replay(t.watchedDial)
 		cfg.Transcript = t.transcript
 		out, err := scenarios.Run(t.ctx, x, cfg)
 		switch {
@@ -96,6 +97,16 @@ func runExchange(x *scenarios.Exchange) func(*T) {
 		}
 		t.Judge().Thatf(true, x.Title, "every one of %d steps was followed", len(out.Steps))
 	}
+}
+
+// extraFolder is where the checks of the user's own came from; empty: there are none.
+func (c *Config) extraFolder() string {
+	for _, ck := range c.Checks {
+		if ck.folder != "" {
+			return ck.folder
+		}
+	}
+	return ""
 }
 
 // extraRules are the rules of checks that the registry does not know.

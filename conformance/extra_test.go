@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mqlab/mqlab/broker"
+	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/conformance"
+	"github.com/mqlab/mqlab/conformance/mutant"
 	"github.com/mqlab/mqlab/internal/ui"
 )
 
@@ -91,5 +94,30 @@ func TestExtraReportsEveryBadFile(t *testing.T) {
 	}
 	if _, err := conformance.LoadExtra(t.TempDir()); err == nil {
 		t.Error("an empty folder was taken")
+	}
+}
+
+// TestExtraIsWatched holds that the passive judge watches the connections of a user's own check too.
+func TestExtraIsWatched(t *testing.T) {
+	dir := writeExtra(t, map[string]string{"ping.yaml": strings.Replace(extraPing, "{type: pingresp}", "{type: connack}\n    optional: true\n    within: 200ms", 1)})
+	checks, err := conformance.LoadExtra(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := mutant.NewProxy(serve(t, broker.Config{}), &mutant.Hooks{Down: func(_ *mutant.Link, raw *mutant.Packet) {
+		if _, ok := raw.Packet.(*codec.Pingresp); ok {
+			raw.Set(0xD1, 0)
+		}
+	}})
+	defer p.Close()
+	rep, err := conformance.Run(t.Context(), conformance.Config{Dial: p.Dial, Checks: checks, Versions: conformance.MQTT311, Timeout: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := rep.Rule("MQTT-2.2.2-1", conformance.MQTT311); r == nil || r.Verdict != conformance.Fail {
+		t.Errorf("the reserved flag of PINGRESP was not seen: %+v, %+v", r, rep.Checks[0])
+	}
+	if rep.Extra != dir {
+		t.Errorf("the report says that the checks come from %q, not %q", rep.Extra, dir)
 	}
 }

@@ -13,7 +13,7 @@ type Features struct {
 	Version      Versions   `json:"mqtt"`
 	Served       bool       `json:"served"`             // the target accepts connections of this version
 	Evidence     string     `json:"evidence,omitempty"` // why it is not served
-	Capabilities Capability `json:"-"`
+	Capabilities Capability `json:"capabilities,omitempty"`
 
 	ReceiveMaximum    uint16 `json:"receive_maximum,omitempty"`     // 5.0
 	TopicAliasMaximum uint16 `json:"topic_alias_maximum,omitempty"` // 5.0

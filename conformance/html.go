@@ -155,7 +155,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	}
 	return report.Page{
 		Title: words[p.Outcome] + ": MQTT conformance of " + report.Visible(r.short(), false), Body: body,
-		Styles: []string{asset("report.css")}, Script: asset("report.js"), Data: data,
+		Styles: []string{asset("report.css")}, Script: asset("filters.js") + asset("report.js"), Data: data,
 	}.Write(w)
 }
 

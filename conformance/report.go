@@ -19,6 +19,7 @@ type Report struct {
 	Versions    Versions      `json:"mqtt"`
 	Started     time.Time     `json:"started"`
 	Elapsed     time.Duration `json:"elapsed_ns"`
+	Extra       string        `json:"extra,omitempty"` // the folder of checks of the user's own
 	Interrupted bool          `json:"interrupted,omitempty"`
 	Strict      bool          `json:"strict,omitempty"`
 
@@ -119,7 +120,7 @@ func (r *Report) Rule(id string, v Versions) *RuleResult {
 // report gathers the verdict on every rule that the selected checks judge.
 func (r *run) report(ctx context.Context, started time.Time, checks []*CheckResult) *Report {
 	rep := &Report{
-		Format: ReportFormat, Name: r.cfg.Name, Command: r.describeCommand(), Target: r.describeTarget(), WSTarget: r.describeWSTarget(), Versions: r.cfg.Versions,
+		Format: ReportFormat, Name: r.cfg.Name, Command: r.describeCommand(), Target: r.describeTarget(), WSTarget: r.describeWSTarget(), Extra: r.cfg.extraFolder(), Versions: r.cfg.Versions,
 		Started: started.UTC(), Elapsed: time.Since(started), Interrupted: ctx.Err() != nil, Strict: r.cfg.Strict,
 		Checks: checks,
 	}

@@ -57,10 +57,10 @@ func fixedReport() *Report {
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), Elapsed: 1500 * time.Millisecond,
 		Scores: []Score{{Version: MQTT5, Axis: MalformedInput, Passed: 1, Judged: 4}},
 		Better: []ExpectedFinding{{Rule: "MQTT-3.12.4-1", Version: MQTT5, Verdict: Fail, Reason: "known"}},
-		Deaths: []Death{{At: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC), During: []string{"topics/a"}, Culprit: "topics/a", Status: "exit status 2", Output: []string{"panic: " + hostileText}}},
+		Deaths: []Death{{At: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC), During: []string{"topics/a"}, Culprit: "topics/a", Status: "ended: exit status 2", Output: []string{"panic: " + hostileText}}},
 		Features: []*Features{
 			{Version: MQTT311, Served: true, MaximumQoS: 2, ReceiveMaximum: 65535},
-			{Version: MQTT5, Served: true, MaximumQoS: 1, ReceiveMaximum: 20, TopicAliasMaximum: 10, MaximumPacketSize: 1000, ServerKeepAlive: 60},
+			{Version: MQTT5, Served: true, Capabilities: CapQoS1 | CapRetain, MaximumQoS: 1, ReceiveMaximum: 20, TopicAliasMaximum: 10, MaximumPacketSize: 1000, ServerKeepAlive: 60},
 		},
 		Rules: []*RuleResult{
 			{ID: "MQTT-3.3.1-4", Version: MQTT311, Section: "3.3 PUBLISH", Level: rules.LevelMust, Verdict: Fail, Reason: "expected the connection ends; got PUBLISH " + hostileText, Axis: MalformedInput, Judged: 2, Checks: []string{"publish/qos3"}},
@@ -142,7 +142,7 @@ func TestReportSurvivesJSON(t *testing.T) {
 				t.Fatal(err)
 			}
 			// What no JSON holds serves the run alone.
-			if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(CheckResult{}, Finding{}), cmpopts.IgnoreFields(Features{}, "Capabilities", "HasKeepAlive", "Connack"), cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(CheckResult{}, Finding{}), cmpopts.IgnoreFields(Features{}, "HasKeepAlive", "Connack"), cmpopts.EquateEmpty()); diff != "" {
 				t.Error(diff)
 			}
 			if again := written(t, got.WriteJSON); again != text {
@@ -252,9 +252,14 @@ func TestReplayCommand(t *testing.T) {
 	}{
 		{"embedded", Report{Target: embeddedTarget}, "mqlab conformance --mqtt 5.0 --run MQTT-3.3.1-4"},
 		{"target", Report{Target: "mqtt://h:1", WSTarget: "ws://h:2/a b"}, "mqlab conformance --target mqtt://h:1 --ws-target 'ws://h:2/a b' --mqtt 5.0 --run MQTT-3.3.1-4"},
+		{"own check", Report{Target: "mqtt://h:1", Extra: "my checks"}, "mqlab conformance --target mqtt://h:1 --extra 'my checks' --mqtt 5.0 --run X-mine"},
 		{"command", Report{Target: "mqtt://h:1", Command: "it's -p {port}"}, `mqlab conformance --cmd 'it'\''s -p {port}' --mqtt 5.0 --run MQTT-3.3.1-4`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			x := x
+			if tt.r.Extra != "" {
+				x = &RuleResult{ID: "X-mine", Version: MQTT5}
+			}
 			if got := tt.r.replay(x); got != tt.want {
 				t.Errorf("%s\nwant %s", got, tt.want)
 			}

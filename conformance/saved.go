@@ -217,7 +217,7 @@ func lines(entries []peer.Entry, limit int) []string {
 func (r *Report) replay(x *RuleResult) string {
 	own := ""
 	if chapter(x.ID) == extraSection {
-		own = " --extra DIR" // where the folder was is not part of a report
+		own = " --extra " + shellWord(cmp.Or(r.Extra, "DIR")) // older reports do not have the folder
 	}
 	return r.command() + own + " --mqtt " + shellWord(x.Version.String()) + " --run " + shellWord(x.ID)
 }

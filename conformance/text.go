@@ -74,7 +74,7 @@ func (r *Report) Summary() string {
 		s += fmt.Sprintf("; %d of the breaches and warnings are expected", c.Expected)
 	}
 	if len(r.Deaths) > 0 {
-		s += fmt.Sprintf("; the target died %d times", len(r.Deaths))
+		s += fmt.Sprintf("; the target died %d %s", len(r.Deaths), plural(len(r.Deaths), "time", "times"))
 	}
 	if r.Interrupted {
 		s += "; interrupted"

@@ -1,7 +1,12 @@
 package conformance
 
 import (
+	"context"
+	"errors"
+	"io"
+	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
@@ -69,4 +74,47 @@ func (t *T) passive(res *CheckResult) {
 		}
 	}
 	slices.Sort(res.ClientBreaches)
+}
+
+// watchedDial opens a connection for a script that is not written against T, under the eyes of the
+// passive judge as well.
+func (t *T) watchedDial(ctx context.Context) (net.Conn, error) {
+	nc, err := t.run.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.book == nil {
+		t.book = new(judge.Book)
+	}
+	c := judge.New(t.book)
+	t.watched = append(t.watched, watched{"c" + strconv.Itoa(len(t.watched)+1), c})
+	return &watchedConn{nc, c}, nil
+}
+
+// watchedConn tells a judge of all that goes over a connection. What is sent is told before it is,
+// so that no answer comes first.
+type watchedConn struct {
+	net.Conn
+	judge *judge.Conn
+}
+
+func (c *watchedConn) Write(b []byte) (int, error) {
+	c.judge.Bytes(codec.Client, time.Now(), b)
+	return c.Conn.Write(b)
+}
+
+func (c *watchedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.judge.Bytes(codec.Server, time.Now(), b[:n])
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		c.judge.End(time.Now(), codec.Server)
+	case err != nil:
+		c.judge.End(time.Now(), codec.Either)
+	}
+	return n, err
 }

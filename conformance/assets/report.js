@@ -2,9 +2,8 @@
 (() => {
   const { el, visible } = mqlab;
   const { report, known, command } = mqlab.data();
-  const $ = (id) => document.getElementById(id);
+  const { $, words } = page;
   const breaches = new Set(["warn", "fail", "broker-died", "error"]);
-  const words = { pass: "PASS", warn: "WARN", fail: "FAIL", "broker-died": "DIED", error: "ERROR", inconclusive: "INCONCLUSIVE", "not-applicable": "N/A" };
   const chip = (verdict) => el("span.v." + verdict, null, words[verdict]);
   const against = (c, id) => (c.findings || []).filter((f) => f.rule === id && !f.ok && f.grade !== "note");
   const ended = (c) => c.verdict === "error" || c.verdict === "broker-died";
@@ -18,10 +17,8 @@
     const checks = report.checks.filter((c) => c.mqtt === rule.mqtt && (named.has(c.name) || against(c, rule.id).length));
     const found = checks.flatMap((c) => against(c, rule.id).flatMap((f) => [f.expected, f.actual]));
     const text = [rule.section, rule.reason || "", details.textContent, ...checks.map((c) => c.name), ...found].join("\n").toLowerCase();
-    return { details, rule, section, checks, text };
+    return { id: details.id, node: details, kind: rule.verdict, group: section, mqtt: rule.mqtt, chapter: section.dataset.chapter, details, rule, checks, text };
   });
-  const byID = new Map(rows.map((r) => [r.details.id, r]));
-  const sections = [...document.querySelectorAll("section.chapter")];
 
   // ---- the evidence of one rule, made when it is first unfolded
 
@@ -119,7 +116,7 @@
     fact("A breach", wording.fail && visible(wording.fail));
     fact("Judged", rule.judged ? rule.judged + (rule.judged === 1 ? " time" : " times") : "not at all");
     fact("Expected finding", rule.expected && visible(rule.expected_reason || "yes"));
-    const again = command + (rule.title ? " --extra DIR" : "") + " --mqtt " + mqlab.quote(rule.mqtt) + " --run " + mqlab.quote(rule.id);
+    const again = command + (rule.title ? " --extra " + mqlab.quote(report.extra || "DIR") : "") + " --mqtt " + mqlab.quote(rule.mqtt) + " --run " + mqlab.quote(rule.id);
     const link = el("button.small", { type: "button", click: (e) => mqlab.copy(location.href.split("#")[0] + "#" + details.id, e.currentTarget) }, "Copy link");
     // Breaches first: they are what the rule was unfolded for.
     const order = [...checks].sort((a, b) => (against(b, rule.id).length || ended(b) ? 1 : 0) - (against(a, rule.id).length || ended(a) ? 1 : 0));
@@ -132,102 +129,28 @@
     if (row.details.open) unfold(row);
   }
 
-  // ---- filters: the state stands in the address, so that a view can be passed on
-
-  const toggles = [...document.querySelectorAll("[data-filter]")];
-  const every = toggles.map((b) => b.dataset.filter);
-  const broken = every.filter((v) => breaches.has(v));
-  const start = () => ({ verdicts: new Set(broken.length ? broken : every), q: "", mqtt: "", chapter: "" });
-  let state = start();
-
-  const show = () => {
-    const wanted = state.q.toLowerCase().split(/\s+/).filter(Boolean);
-    let n = 0;
-    const alive = new Set();
-    for (const r of rows) {
-      const ok = state.verdicts.has(r.rule.verdict) && (!state.mqtt || r.rule.mqtt === state.mqtt) && (!state.chapter || r.section.dataset.chapter === state.chapter) && wanted.every((w) => r.text.includes(w));
-      r.details.hidden = !ok;
-      if (ok) {
-        n++;
-        alive.add(r.section);
-      }
-    }
-    for (const s of sections) s.hidden = !alive.has(s);
-    for (const b of toggles) b.setAttribute("aria-pressed", String(state.verdicts.has(b.dataset.filter)));
-    if ($("q").value !== state.q) $("q").value = state.q;
-    $("mqtt").value = state.mqtt;
-    $("chapter").value = state.chapter;
-    $("shown").textContent = n + " of " + rows.length + (rows.length === 1 ? " rule" : " rules");
-    $("none").hidden = n > 0;
-  };
-
-  const remember = () => {
-    const p = new URLSearchParams();
-    const all = every.every((v) => state.verdicts.has(v));
-    p.set("verdict", all ? "all" : [...state.verdicts].join(","));
-    for (const k of ["mqtt", "chapter", "q"]) if (state[k]) p.set(k, state[k]);
-    history.replaceState(null, "", "#" + p);
-  };
-  const change = (f) => {
-    f();
-    show();
-    remember();
-  };
-
-  const readAddress = () => {
-    const hash = location.hash.slice(1);
-    let id = hash;
-    try {
-      id = decodeURIComponent(hash);
-    } catch {
-      // not an address of ours: it names nothing
-    }
-    const row = byID.get(id);
-    if (row) {
-      if (row.details.hidden) {
-        state = { ...start(), verdicts: new Set(state.verdicts).add(row.rule.verdict) };
-        show();
-      }
-      row.details.open = true;
-      unfold(row);
-      row.details.scrollIntoView({ block: "start" });
-      row.details.querySelector("summary").focus({ preventScroll: true });
-      return;
-    }
-    if (!hash.includes("=")) return;
-    const p = new URLSearchParams(hash);
-    const list = p.get("verdict");
-    state = { verdicts: new Set(list && list !== "all" ? list.split(",") : every), q: p.get("q") || "", mqtt: p.get("mqtt") || "", chapter: p.get("chapter") || "" };
-    show();
-    if (p.has("chapter")) $("rules").scrollIntoView({ block: "start" });
-  };
-
-  for (const b of toggles) {
-    b.addEventListener("click", () => change(() => (state.verdicts.has(b.dataset.filter) ? state.verdicts.delete(b.dataset.filter) : state.verdicts.add(b.dataset.filter))));
-  }
-  $("q").addEventListener("input", () => change(() => (state.q = $("q").value)));
-  $("mqtt").addEventListener("change", () => change(() => (state.mqtt = $("mqtt").value)));
-  $("chapter").addEventListener("change", () => change(() => (state.chapter = $("chapter").value)));
-  $("all").addEventListener("click", () => change(() => (state = { ...start(), verdicts: new Set(every) })));
   $("unfold").addEventListener("click", () => {
     const shown = rows.filter((r) => !r.details.hidden);
     const open = !shown.every((r) => r.details.open);
     for (const r of shown) r.details.open = open;
     $("unfold").textContent = open ? "Fold shown" : "Unfold shown";
   });
-  document.addEventListener("keydown", (e) => {
-    if (e.key === "/" && !e.ctrlKey && !e.metaKey && !e.altKey && !/^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName)) {
-      e.preventDefault();
-      $("q").focus();
-    }
-  });
-  window.addEventListener("hashchange", readAddress);
-  $("save").addEventListener("click", () => mqlab.save("conformance.json", "application/json", JSON.stringify(report, null, 2) + "\n"));
-  $("save").hidden = false;
-  document.querySelector(".filters").hidden = false;
   if (report.mqtt.split(",").length < 2) $("mqtt").hidden = true;
 
-  show();
-  readAddress();
-  mqlab.ready();
+  page.filter({
+    rows,
+    groups: [...document.querySelectorAll("section.chapter")],
+    key: "verdict",
+    first: (verdict) => breaches.has(verdict),
+    choices: ["mqtt", "chapter"],
+    reveal: (row) => {
+      row.details.open = true;
+      unfold(row);
+      row.details.scrollIntoView({ block: "start" });
+      row.details.querySelector("summary").focus({ preventScroll: true });
+    },
+    entered: (p) => p.has("chapter") && $("rules").scrollIntoView({ block: "start" }),
+    file: "conformance.json",
+    data: report,
+  });
 })();

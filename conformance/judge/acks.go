@@ -6,93 +6,93 @@ import (
 	"github.com/mqlab/mqlab/codec"
 )
 
-// puback follows a PUBACK of the receiver r.
-func (c *Conn) puback(r side, id uint16, reason codec.ReasonCode) {
+// firstAck is the packet that answers a PUBLISH at one QoS.
+type firstAck struct {
+	name  string
+	qos   codec.QoS
+	typed duty // of a PUBLISH at this QoS: to be answered with this packet
+	other duty // of a PUBLISH at the other QoS: not to be answered with it
+	due   string
+	order duty
+}
+
+var (
+	ackQoS1 = firstAck{"PUBACK", 1, dAckTypeQoS1, dAckTypeQoS2, "PUBREC for a QoS 2 PUBLISH", dPubackOrder}
+	ackQoS2 = firstAck{"PUBREC", 2, dAckTypeQoS2, dAckTypeQoS1, "PUBACK for a QoS 1 PUBLISH", dPubrecOrder}
+)
+
+// answer judges a PUBACK or PUBREC of the receiver r and returns the exchange that it goes on with,
+// nil where there is none or which one cannot be told.
+func (c *Conn) answer(k *firstAck, r side, id uint16, reason codec.ReasonCode) *exchange {
 	s := r.other()
 	f := &c.flows[s]
 	if !c.follows(s) || id == 0 || f.odd.has(id) {
-		return
+		return nil
 	}
 	e := f.open[id]
-	if e == nil || e.stage == declined {
-		c.unmatched(r, dAckID, id, "PUBACK")
-		return
-	}
-	if e.qos != 1 {
+	switch {
+	case e == nil || e.stage == declined:
+		c.unmatched(r, dAckID, id, k.name)
+		return nil
+	case e.qos != k.qos:
 		if c.can(r) && e.here {
-			c.breach(dAckType, r, Fail, "PUBREC for a QoS 2 PUBLISH", fmt.Sprintf("PUBACK with id %d", id))
-			c.breach(dAckTypeQoS2, r, Fail, "PUBREC for a QoS 2 PUBLISH", fmt.Sprintf("PUBACK with id %d", id))
+			actual := fmt.Sprintf("%s with id %d", k.name, id)
+			c.breach(dAckType, r, Fail, k.due, actual)
+			c.breach(k.other, r, Fail, k.due, actual)
 		}
 		f.blur(id)
-		return
+		return nil
+	case k.qos == 2 && (e.recs > 0 || e.stage == released || !e.here):
+		f.blur(id) // a repeated PUBREC, or one whose PUBLISH is not of this connection
+		return nil
 	}
 	if c.can(r) {
 		c.keep(dAckID, r)
 		c.keep(dAckType, r)
-		c.keep(dAckTypeQoS1, r)
+		c.keep(k.typed, r)
 		if r == client && e.here {
 			c.prove()
-			if !c.holds(dPubackOrder, r, e.order > f.lastPuback) {
-				c.breach(dPubackOrder, r, Fail, "PUBACK in the order in which the messages came",
-					fmt.Sprintf("PUBACK with id %d after that of a later message", id))
+			last := &f.lastPuback
+			if k.qos == 2 {
+				last = &f.lastPubrec
 			}
-			f.lastPuback = max(f.lastPuback, e.order)
+			if !c.holds(k.order, r, e.order > *last) {
+				c.breach(k.order, r, Fail, k.name+" in the order in which the messages came",
+					fmt.Sprintf("%s with id %d after that of a later message", k.name, id))
+			}
+			*last = max(*last, e.order)
 		}
 	}
 	if r == server {
 		c.ackedAnyway(e, reason)
 		c.answered(e.frame)
 	}
+	return e
+}
+
+// puback follows a PUBACK of the receiver r.
+func (c *Conn) puback(r side, id uint16, reason codec.ReasonCode) {
+	e := c.answer(&ackQoS1, r, id, reason)
+	if e == nil {
+		return
+	}
+	s := r.other()
 	if c.can(s) {
 		c.keep(dLiveResend, s)
 	}
-	f.finish(id, e)
+	c.flows[s].finish(id, e)
 }
 
 // pubrec follows a PUBREC of the receiver r.
 func (c *Conn) pubrec(r side, id uint16, reason codec.ReasonCode) {
-	s := r.other()
-	f := &c.flows[s]
-	if !c.follows(s) || id == 0 || f.odd.has(id) {
+	e := c.answer(&ackQoS2, r, id, reason)
+	if e == nil {
 		return
 	}
-	e := f.open[id]
-	if e == nil || e.stage == declined {
-		c.unmatched(r, dAckID, id, "PUBREC")
-		return
-	}
-	if e.qos != 2 {
-		if c.can(r) && e.here {
-			c.breach(dAckType, r, Fail, "PUBACK for a QoS 1 PUBLISH", fmt.Sprintf("PUBREC with id %d", id))
-			c.breach(dAckTypeQoS1, r, Fail, "PUBACK for a QoS 1 PUBLISH", fmt.Sprintf("PUBREC with id %d", id))
-		}
-		f.blur(id)
-		return
-	}
-	if e.recs > 0 || e.stage == released || !e.here {
-		f.blur(id) // a repeated PUBREC, or one whose PUBLISH is not of this connection
-		return
-	}
+	f := &c.flows[r.other()]
 	e.recs++
 	f.recs++
 	e.recOrder = f.recs
-	if c.can(r) {
-		c.keep(dAckID, r)
-		c.keep(dAckType, r)
-		c.keep(dAckTypeQoS2, r)
-		if r == client {
-			c.prove()
-			if !c.holds(dPubrecOrder, r, e.order > f.lastPubrec) {
-				c.breach(dPubrecOrder, r, Fail, "PUBREC in the order in which the messages came",
-					fmt.Sprintf("PUBREC with id %d after that of a later message", id))
-			}
-			f.lastPubrec = max(f.lastPubrec, e.order)
-		}
-	}
-	if r == server {
-		c.ackedAnyway(e, reason)
-		c.answered(e.frame)
-	}
 	e.due = false
 	if c.v == codec.V5 && reason.Failed() {
 		e.stage = declined
