@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,12 +23,15 @@ import (
 func scenarioCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:  "scenario",
-		Usage: "run and check scenario files",
-		Description: describe(`A scenario is a YAML file with a conversation: packets to send and packets to expect on named
-			connections. A failed conformance check can be written as one, and one can be written by hand.`,
+		Usage: "run, check and show scenario files",
+		Description: describe(`A scenario is a YAML file of one of two kinds. An exchange is a conversation: packets to send and packets to
+			expect on named connections; a failed conformance check can be written as one. A workload describes load: groups of clients, the
+			phases of a run, and thresholds; mqlab load runs it, and a library of them is built in.`,
 			"mqlab scenario run qos1.yaml",
-			"mqlab scenario validate qos1.yaml"),
-		Subcommands: []*cli.Command{scenarioRunCommand(e), scenarioValidateCommand(e), scenarioShowCommand(e), scenarioSchemaCommand(e)},
+			"mqlab scenario list"),
+		Subcommands: []*cli.Command{
+			scenarioRunCommand(e), scenarioListCommand(e), scenarioShowCommand(e), scenarioValidateCommand(e), scenarioSchemaCommand(e),
+		},
 	}
 }
 
@@ -37,20 +41,27 @@ type exchangeFile struct {
 	*scenarios.Exchange
 }
 
-// readExchanges reads every file; the problems of all are reported together.
-func readExchanges(c *cli.Context) ([]exchangeFile, error) {
+// scenarioFile is a scenario with the path it was read from, or the name of a built-in workload.
+type scenarioFile struct {
+	path string
+	scenarios.Scenario
+}
+
+// readScenarios reads every file; the problems of all are reported together. Names of built-in workloads are files too
+// where builtin says so.
+func readScenarios(c *cli.Context, builtin bool) ([]scenarioFile, error) {
 	if c.NArg() == 0 {
 		return nil, usagef("scenario %s needs the FILE of a scenario", c.Command.Name)
 	}
-	var out []exchangeFile
+	var out []scenarioFile
 	var problems []string
 	for _, path := range c.Args().Slice() {
-		x, err := readExchange(path)
+		s, err := readScenario(path, builtin)
 		if err != nil {
 			problems = append(problems, fmt.Sprintf("%s: %v", path, err))
 			continue
 		}
-		out = append(out, exchangeFile{path, x})
+		out = append(out, scenarioFile{path, s})
 	}
 	if len(problems) > 0 {
 		return out, usagef("%s", strings.Join(problems, "\n"))
@@ -58,13 +69,37 @@ func readExchanges(c *cli.Context) ([]exchangeFile, error) {
 	return out, nil
 }
 
-func readExchange(path string) (*scenarios.Exchange, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, errors.Unwrap(err)
+func readScenario(path string, builtin bool) (scenarios.Scenario, error) {
+	if builtin && slices.Contains(scenarios.Names(), path) {
+		return scenarios.ByName(path)
 	}
-	defer f.Close()
-	return scenarios.LoadExchange(f)
+	s, err := scenarios.LoadFile(path)
+	var missing *fs.PathError
+	if !errors.As(err, &missing) {
+		return s, err
+	}
+	err = missing.Err
+	if builtin && errors.Is(err, fs.ErrNotExist) && filepath.Base(path) == path && filepath.Ext(path) == "" {
+		if near := closest(path, scenarios.Names()); near != "" {
+			return nil, fmt.Errorf("there is no such file, and no built-in workload of that name; did you mean %s?", near)
+		}
+		return nil, errors.New("there is no such file, and no built-in workload of that name; mqlab scenario list shows them")
+	}
+	return nil, err
+}
+
+// readExchanges reads every file as readScenarios does, and refuses workloads.
+func readExchanges(c *cli.Context) ([]exchangeFile, error) {
+	files, err := readScenarios(c, false)
+	var out []exchangeFile
+	for _, f := range files {
+		x, ok := f.Scenario.(*scenarios.Exchange)
+		if !ok {
+			return nil, usagef("%s is a workload; run it with mqlab load %s", f.path, f.path)
+		}
+		out = append(out, exchangeFile{f.path, x})
+	}
+	return out, err
 }
 
 func scenarioRunCommand(e *env) *cli.Command {
@@ -192,92 +227,6 @@ func outcomeText(out output, r scenarioResult, verbose bool) string {
 		}
 	}
 	return b.String()
-}
-
-func scenarioValidateCommand(e *env) *cli.Command {
-	return &cli.Command{
-		Name:  "validate",
-		Usage: "say what is wrong with scenario files",
-		Description: describe(`Reads each FILE and reports every problem with its place. Nothing is sent.`,
-			"mqlab scenario validate qos1.yaml",
-			"mqlab scenario validate evidence/5.0-ping-answered.yaml qos1.yaml"),
-		ArgsUsage: "FILE...",
-		Action: func(c *cli.Context) error {
-			files, err := readExchanges(c)
-			werr := e.writeResult("", func(out output) error {
-				for _, f := range files {
-					if _, err := fmt.Fprintf(out, "%s: an exchange of %d steps under MQTT %s\n", f.path, len(f.Steps), f.Version()); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			return errors.Join(err, werr)
-		},
-	}
-}
-
-func scenarioShowCommand(e *env) *cli.Command {
-	return &cli.Command{
-		Name:  "show",
-		Usage: "show what scenario files do, step by step",
-		Description: describe(`Shows each FILE in words: what it is about and what its steps do. Nothing is sent.`,
-			"mqlab scenario show qos1.yaml",
-			"mqlab scenario show evidence/5.0-ping-answered.yaml qos1.yaml"),
-		ArgsUsage: "FILE...",
-		Action: func(c *cli.Context) error {
-			files, err := readExchanges(c)
-			if err != nil {
-				return err
-			}
-			return e.writeResult("", func(out output) error {
-				for _, f := range files {
-					if _, err := fmt.Fprint(out, exchangeText(out, f)); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		},
-	}
-}
-
-func exchangeText(out output, f exchangeFile) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", out.ui.Heading(f.Title))
-	about := []string{f.path, "MQTT " + f.Version().String()}
-	if f.Rule != "" {
-		about = append(about, f.Rule)
-	}
-	fmt.Fprintf(&b, "%s\n", out.ui.Dim(strings.Join(about, ", ")))
-	if f.About != "" {
-		b.WriteString(ui.Wrap(ui.Printable(strings.ReplaceAll(strings.TrimSpace(f.About), "\n", " ")), out.width, 0) + "\n")
-	}
-	for i := range f.Steps {
-		line := fmt.Sprintf("  %3d %s", i+1, ui.Printable(f.Steps[i].String()))
-		if out.width > 0 {
-			line = ui.Truncate(line, out.width)
-		}
-		b.WriteString(line + "\n")
-	}
-	return b.String()
-}
-
-func scenarioSchemaCommand(e *env) *cli.Command {
-	return &cli.Command{
-		Name:  "schema",
-		Usage: "write the JSON Schema of scenario files",
-		Description: describe(`Writes the JSON Schema of the file format. An editor that knows it completes and checks scenarios as they are written.`,
-			"mqlab scenario schema",
-			"mqlab scenario schema --output exchange.schema.json"),
-		Flags: []cli.Flag{outputFlag()},
-		Action: func(c *cli.Context) error {
-			return e.writeResult(c.String("output"), func(out output) error {
-				_, err := out.Write(scenarios.Schema())
-				return err
-			})
-		},
-	}
 }
 
 // evidenceFlags are the flags of conformance that have to do with scenarios.
