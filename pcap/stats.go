@@ -86,6 +86,15 @@ type Interval struct {
 	AckMax  int64   `json:"ack_ns_max"`
 }
 
+func (a *Interval) add(b *Interval) {
+	a.Packets += b.Packets
+	a.Bytes += b.Bytes
+	a.Publish += b.Publish
+	a.AckSum += b.AckSum
+	a.AckNum += b.AckNum
+	a.AckMax = max(a.AckMax, b.AckMax)
+}
+
 // Report is all that [Stats] has counted.
 type Report struct {
 	Summary    Summary          `json:"capture"`
@@ -415,13 +424,7 @@ func (s *Stats) interval(now int64) *Interval {
 		for k := range half {
 			a := s.line[2*k]
 			if 2*k+1 < len(s.line) {
-				b := &s.line[2*k+1]
-				a.Packets += b.Packets
-				a.Bytes += b.Bytes
-				a.Publish += b.Publish
-				a.AckSum += b.AckSum
-				a.AckNum += b.AckNum
-				a.AckMax = max(a.AckMax, b.AckMax)
+				a.add(&s.line[2*k+1])
 			}
 			s.line[k] = a
 		}

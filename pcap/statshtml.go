@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -29,47 +30,69 @@ var statsPage = template.Must(template.New("stats").Funcs(template.FuncMap{
 <h2>Times of exchanges</h2><div class="scroll"><table><thead><tr><th>Exchange</th><th class="num">Count</th><th class="num">Unanswered</th><th class="num">Minimum</th><th class="num">50 %</th><th class="num">90 %</th><th class="num">99 %</th><th class="num">99.9 %</th><th class="num">Maximum</th></tr></thead><tbody>
 {{range .R.Latencies}}<tr><td>{{.Name}}</td><td class="num">{{count .Count}}</td><td class="num">{{count .Unanswered}}</td><td class="num">{{duration .Min}}</td><td class="num">{{duration .P50}}</td><td class="num">{{duration .P90}}</td><td class="num">{{duration .P99}}</td><td class="num">{{duration .P999}}</td><td class="num">{{duration .Max}}</td></tr>
 {{end}}</tbody></table></div>
-<h2>Packets</h2><div class="scroll"><table><thead><tr><th>Type</th><th class="num">Packets</th></tr></thead><tbody>
+<h2>Packets</h2><div class="scroll"><table class="slim"><thead><tr><th>Type</th><th class="num">Packets</th></tr></thead><tbody>
 {{range $t, $n := .R.Types}}<tr><td>{{$t}}</td><td class="num">{{count $n}}</td></tr>
 {{end}}</tbody></table></div>
 <h2>Clients ({{len .R.Clients}})</h2><div class="scroll"><table><thead><tr><th>Client</th><th>Address</th><th>MQTT</th><th class="num">Keep alive</th><th>Session</th><th>Will</th><th class="num">Conns</th><th>Answer</th><th class="num">Sent</th><th class="num">Received</th><th class="num">Bytes</th><th>End</th></tr></thead><tbody>
-{{range .Clients}}<tr><td>{{visible .ID}}</td><td>{{.Address}}</td><td>{{.Version}}</td><td class="num">{{.KeepAlive}} s</td><td>{{if .CleanStart}}clean{{else}}kept{{end}}{{if .Session}}, present{{end}}</td><td>{{visible .WillTopic}}</td><td class="num">{{.Connections}}</td><td>{{.Result}}</td><td class="num">{{count .Sent}}</td><td class="num">{{count .Received}}</td><td class="num">{{size .SentBytes}} / {{size .RecvBytes}}</td><td>{{.End}}</td></tr>
+{{range .Clients}}<tr><td class="name">{{or (visible .ID) "(none)"}}</td><td class="whole">{{.Address}}</td><td>{{.Version}}</td><td class="num">{{.KeepAlive}} s</td><td>{{if .CleanStart}}clean{{else}}kept{{end}}{{if .Session}}, present{{end}}</td><td class="name">{{visible .WillTopic}}</td><td class="num">{{.Connections}}</td><td>{{.Result}}</td><td class="num">{{count .Sent}}</td><td class="num">{{count .Received}}</td><td class="num">{{size .SentBytes}} / {{size .RecvBytes}}</td><td>{{.End}}</td></tr>
 {{end}}</tbody></table></div>
 <h2>Topics ({{len .R.Topics}})</h2><div class="scroll"><table><thead><tr><th>Topic</th><th class="num">Published</th><th class="num">Delivered</th><th class="num">Payload</th><th class="num">Rate</th><th class="num">Retained</th><th class="num">Publishers</th><th class="num">Receivers</th></tr></thead><tbody>
-{{range .Topics}}<tr><td>{{visible .Topic}}</td><td class="num">{{count .Published}}</td><td class="num">{{count .Delivered}}</td><td class="num">{{size .Bytes}}</td><td class="num">{{rate .Rate}}</td><td class="num">{{count .Retained}}</td><td class="num">{{.Publishers}}</td><td class="num">{{.Subscribers}}</td></tr>
+{{range .Topics}}<tr><td class="name">{{or (visible .Topic) "(not known)"}}</td><td class="num">{{count .Published}}</td><td class="num">{{count .Delivered}}</td><td class="num">{{size .Bytes}}</td><td class="num">{{rate .Rate}}</td><td class="num">{{count .Retained}}</td><td class="num">{{.Publishers}}</td><td class="num">{{.Subscribers}}</td></tr>
 {{end}}</tbody></table></div>
 {{if .Cut}}<p class="soft">The tables show the first {{.Max}} rows; --format json has them all.</p>{{end}}
 </main>`))
 
-const statsStyle = `.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
-figure { margin: 0; padding: .75rem; border: 1px solid var(--line); border-radius: 8px; background: var(--paper); }
-figure svg { display: block; width: 100%; height: auto; font: 11px var(--sans); fill: var(--soft); }
-figure .line { fill: none; stroke: var(--accent); stroke-width: 1.5; }
+const statsStyle = `.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
+figure { margin: 0; padding: .75rem .75rem .5rem; border: 1px solid var(--line); border-radius: 8px; background: var(--paper); }
+figcaption { display: flex; flex-wrap: wrap; gap: .1rem 1rem; justify-content: space-between; font-size: .875rem; font-weight: 600; }
+figcaption span { font-weight: 400; color: var(--soft); }
+figcaption i { display: inline-block; width: 1.1rem; height: 0; margin: 0 .3rem 0 .6rem; border-top: 2px solid var(--accent); vertical-align: middle; }
+figcaption i.peak { border-top: 2px dashed var(--warn); }
+figure svg { display: block; width: 100%; height: auto; margin-top: .25rem; font: 11px var(--sans); fill: var(--soft); }
+figure .line { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linecap: round; stroke-linejoin: round; }
 figure .area { fill: var(--accent); opacity: .18; }
-figure .peak { fill: none; stroke: var(--warn); stroke-width: 1; }
+figure .peak { fill: none; stroke: var(--warn); stroke-width: 1.25; stroke-dasharray: 4 2; stroke-linecap: butt; }
 figure .grid { stroke: var(--line); }
-figure .title { font-weight: 600; font-size: 13px; fill: var(--ink); }`
+figure .axis { stroke: var(--soft); }
+td.num, td.whole { white-space: nowrap; }
+td.name { min-width: 9rem; max-width: 20rem; overflow-wrap: anywhere; }
+table.slim { width: auto; }
+table.slim th:last-child, table.slim td:last-child { padding-left: 2rem; }
+tr { break-inside: avoid; }
+@media print {
+  body { font-size: .75rem; }
+  .plots { grid-template-columns: 1fr 1fr; }
+  .scroll { overflow: visible; }
+  figure { break-inside: avoid; }
+  thead { display: table-header-group; }
+  th, td { padding: .2rem .4rem .2rem 0; }
+  td.num, td.whole { white-space: normal; }
+  td.name { min-width: 0; }
+}`
 
 // WriteHTML writes the report as one page that needs nothing beside itself.
 func (r *Report) WriteHTML(w io.Writer, title string) error {
+	line := r.Timeline
+	if len(line) > 10 { // the last step has not run to its end: its rates would only look like a breakdown
+		line = line[:len(line)-1]
+	}
+	line, step := coarser(line, r.Step)
 	rate := func(pick func(*Interval) int64) []float64 {
-		out := make([]float64, len(r.Timeline))
-		for i := range r.Timeline {
-			out[i] = float64(pick(&r.Timeline[i])) / r.Step
+		out := make([]float64, len(line))
+		for i := range line {
+			out[i] = float64(pick(&line[i])) / step
 		}
 		return out
 	}
-	mean, peak := make([]float64, len(r.Timeline)), make([]float64, len(r.Timeline))
-	for i, iv := range r.Timeline {
+	mean, peak := make([]float64, len(line)), make([]float64, len(line))
+	for i, iv := range line {
+		mean[i], peak[i] = math.NaN(), math.NaN() // where nothing was answered there is no time
 		if iv.AckNum > 0 {
-			mean[i] = float64(iv.AckSum) / float64(iv.AckNum)
+			mean[i], peak[i] = float64(iv.AckSum)/float64(iv.AckNum), float64(iv.AckMax)
 		}
-		peak[i] = float64(iv.AckMax)
 	}
-	per := func(unit string) func(float64) string {
-		return func(v float64) string { return strings.TrimSuffix(ui.Rate(v), "/s") + " " + unit }
-	}
-	span := float64(len(r.Timeline)) * r.Step
+	count := func(v float64) string { return strings.TrimSuffix(ui.Rate(v), "/s") }
+	span := float64(len(line)) * step
 	data := struct {
 		Title   string
 		R       *Report
@@ -81,10 +104,10 @@ func (r *Report) WriteHTML(w io.Writer, title string) error {
 	}{
 		Title: title, R: r,
 		Plots: []template.HTML{
-			plot("Packets per second", span, rate(func(i *Interval) int64 { return i.Packets }), nil, per("packets/s")),
-			plot("PUBLISH per second", span, rate(func(i *Interval) int64 { return i.Publish }), nil, per("messages/s")),
-			plot("Bytes per second", span, rate(func(i *Interval) int64 { return i.Bytes }), nil, func(v float64) string { return ui.Bytes(int64(v)) + "/s" }),
-			plot("PUBLISH to the first answer: mean, and the slowest", span, mean, peak, func(v float64) string { return ui.Duration(time.Duration(v)) }),
+			plot{"Packets per second", span, rate(func(i *Interval) int64 { return i.Packets }), nil, 10, count}.draw(),
+			plot{"PUBLISH per second", span, rate(func(i *Interval) int64 { return i.Publish }), nil, 10, count}.draw(),
+			plot{"Bytes per second", span, rate(func(i *Interval) int64 { return i.Bytes }), nil, 2, func(v float64) string { return ui.Bytes(int64(v)) }}.draw(),
+			plot{"From PUBLISH to the first answer", span, mean, peak, 10, func(v float64) string { return ui.Duration(time.Duration(v)) }}.draw(),
 		},
 		Clients: r.Clients[:min(len(r.Clients), maxRows)], Topics: r.Topics[:min(len(r.Topics), maxRows)],
 		Cut: len(r.Clients) > maxRows || len(r.Topics) > maxRows, Max: maxRows,
@@ -96,51 +119,22 @@ func (r *Report) WriteHTML(w io.Writer, title string) error {
 	return report.Page{Title: title, Body: template.HTML(body.String()), Styles: []string{statsStyle}, Script: "mqlab.ready();"}.Write(w)
 }
 
-// plot draws a line over time as SVG, and a second one where peak is there. What it writes is made of
-// numbers and of words of this file.
-func plot(title string, span float64, values, peak []float64, label func(float64) string) template.HTML {
-	const width, height, left, top, right, bottom = 640.0, 220.0, 8.0, 30.0, 8.0, 22.0
-	most := 0.0
-	for _, v := range append(append([]float64(nil), values...), peak...) {
-		most = max(most, v)
+// maxPoints is how many points of a plot can be told apart.
+const maxPoints = 150
+
+// coarser joins steps of the time line, so that there are no more than a plot can show.
+func coarser(line []Interval, step float64) ([]Interval, float64) {
+	k := (len(line) + maxPoints - 1) / maxPoints
+	if k <= 1 {
+		return line, step
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s"><text class="title" x="%g" y="16">%s</text>`,
-		width, height, template.HTMLEscapeString(title), left, template.HTMLEscapeString(title))
-	bottomY := height - bottom
-	for i := range 3 {
-		y := top + (bottomY-top)*float64(i)/2
-		fmt.Fprintf(&b, `<line class="grid" x1="%g" x2="%g" y1="%.1f" y2="%.1f"/>`, left, width-right, y, y)
-		fmt.Fprintf(&b, `<text x="%g" y="%.1f">%s</text>`, left+2, y-3, template.HTMLEscapeString(label(most*float64(2-i)/2)))
-	}
-	x := func(i, n int) float64 {
-		return left + (width-left-right)*(float64(i)+.5)/float64(max(n, 1))
-	}
-	y := func(v float64) float64 {
-		if most == 0 {
-			return bottomY
+	var out []Interval
+	for at := 0; at+k <= len(line); at += k {
+		a := line[at]
+		for i := at + 1; i < at+k; i++ {
+			a.add(&line[i])
 		}
-		return bottomY - (bottomY-top)*v/most
+		out = append(out, a)
 	}
-	path := func(list []float64) string {
-		var p strings.Builder
-		for i, v := range list {
-			word := "L"
-			if i == 0 {
-				word = "M"
-			}
-			fmt.Fprintf(&p, "%s%.1f %.1f", word, x(i, len(list)), y(v))
-		}
-		return p.String()
-	}
-	if n := len(values); n > 0 {
-		line := path(values)
-		fmt.Fprintf(&b, `<path class="area" d="%sL%.1f %.1fL%.1f %.1fZ"/><path class="line" d="%s"/>`, line, x(n-1, n), bottomY, x(0, n), bottomY, line)
-		if peak != nil {
-			fmt.Fprintf(&b, `<path class="peak" d="%s"/>`, path(peak))
-		}
-	}
-	fmt.Fprintf(&b, `<text x="%g" y="%g">0 s</text><text x="%g" y="%g" text-anchor="end">%.3g s</text></svg>`,
-		left, height-6, width-right, height-6, span)
-	return template.HTML(b.String())
+	return out, step * float64(k)
 }
