@@ -165,6 +165,9 @@ func (l *link) accepted(p *codec.Connack, id string, clean bool) error {
 		return protocolError(codec.ProtocolError, "CONNACK says that a session is present, after a clean start")
 	}
 	l.session = Session{Present: p.SessionPresent, ClientID: id, Props: p.Props.Clone()}
+	if cfg.Version == codec.V31 { // which does not tell; in flight is what was in flight
+		l.session.Present = !clean
+	}
 	l.keepAlive = max(0, (cfg.KeepAlive+time.Second-1)/time.Second*time.Second)
 	if cfg.Version != codec.V5 {
 		return nil

@@ -235,7 +235,7 @@ func (c *Client) resume(l *link) {
 		ReceiveMaximum: c.cfg.ReceiveMaximum, MaxPacket: l.maxPacket,
 	}}, c.now(), c.acts[:0])
 	resend := append([]session.Action[*entry](nil), c.acts...)
-	if !l.session.Present {
+	if !l.session.Present || l.version == codec.V31 {
 		for _, e := range c.routes.renew(l) {
 			c.step(session.Event[*entry]{Kind: session.Request, H: e})
 		}
@@ -267,10 +267,8 @@ func (l *link) readLoop() error {
 			}
 		}
 		if l.leaving() { // what comes after our DISCONNECT is of no interest
-			if frame == nil {
-				return err
-			}
-			continue
+			_, _ = io.Copy(io.Discard, &l.in)
+			return err
 		}
 		if e, ok := errors.AsType[*codec.Error](err); ok {
 			err = &ProtocolError{e.Reason, e}
@@ -278,7 +276,7 @@ func (l *link) readLoop() error {
 		if e, ok := errors.AsType[*ProtocolError](err); ok {
 			if l.version == codec.V5 {
 				l.end(err, &codec.Disconnect{Reason: e.Reason})
-				continue
+				_, _ = io.Copy(io.Discard, &l.in)
 			}
 			return err
 		}

@@ -20,7 +20,7 @@ type Store interface {
 	// value are valid during the call.
 	Load(yield func(key, value []byte) error) error
 	// Commit makes changes durable, all of them or none, before it returns: a nil value deletes the record,
-	// any other replaces it. It does not keep keys or values.
+	// any other replaces it. Keys and values may be used until it returns.
 	Commit(changes iter.Seq2[[]byte, []byte]) error
 }
 

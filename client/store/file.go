@@ -74,15 +74,6 @@ func (f *File) verify(size int64) (err error) {
 		if tx.Bucket(bucket) == nil {
 			return fmt.Errorf("open the session store %s: it belongs to another program; choose another file", f.path)
 		}
-		var first error
-		for err := range tx.Check() {
-			if first == nil {
-				first = damaged(f.path, err)
-			}
-		}
-		if first != nil {
-			return first
-		}
 		sum := 0
 		return tx.Bucket(bucket).ForEach(func(k, v []byte) error {
 			for _, b := range v {
