@@ -59,15 +59,20 @@ td.name { min-width: 9rem; max-width: 20rem; overflow-wrap: anywhere; }
 table.slim { width: auto; }
 table.slim th:last-child, table.slim td:last-child { padding-left: 2rem; }
 tr { break-inside: avoid; }
+@page { size: landscape; margin: 12mm; }
 @media print {
-  body { font-size: .75rem; }
-  .plots { grid-template-columns: 1fr 1fr; }
+  body, figcaption { font-size: .75rem; }
+  main, header.top { max-width: none; padding: 0; }
+  h1 { font-size: 1.3rem; }
+  h2 { font-size: 1rem; margin-top: 1.25rem; break-after: avoid; }
+  .plots { grid-template-columns: 1fr 1fr; gap: .5rem; }
   .scroll { overflow: visible; }
   figure { break-inside: avoid; }
   thead { display: table-header-group; }
-  th, td { padding: .2rem .4rem .2rem 0; }
-  td.num, td.whole { white-space: normal; }
-  td.name { min-width: 0; }
+  table { font-size: .6875rem; }
+  th, td, table.slim th, table.slim td { padding: .2rem .5rem .2rem 0; }
+  .scroll thead th { font-size: inherit; white-space: normal; vertical-align: bottom; }
+  td.name { min-width: 6rem; }
 }`
 
 // WriteHTML writes the report as one page that needs nothing beside itself.
