@@ -16,25 +16,25 @@ import (
 type Packet struct {
 	Type string `yaml:"type,omitempty" doc:"the packet's type; only an expectation may leave it out" enum:"connect,connack,publish,puback,pubrec,pubrel,pubcomp,subscribe,suback,unsubscribe,unsuback,pingreq,pingresp,disconnect,auth"`
 
-	ClientID   *string `yaml:"client_id,omitempty" doc:"connect: the Client Identifier; $c1.connack.1 is the one that the first CONNACK on c1 assigned"`
-	CleanStart *bool   `yaml:"clean_start,omitempty" doc:"connect: Clean Start, before 5.0 Clean Session; true where it is left out"`
-	KeepAlive  *uint16 `yaml:"keep_alive,omitempty" doc:"connect: seconds"`
-	Username   *string `yaml:"username,omitempty" doc:"connect: $username and $bad_username stand for what the run was given"`
-	Password   *Bytes  `yaml:"password,omitempty" doc:"connect: $password and $bad_password stand for what the run was given"`
-	Will       *Will   `yaml:"will,omitempty" doc:"connect: the Will Message"`
+	ClientID   *string `yaml:"client_id,omitempty" in:"connect" doc:"connect: the Client Identifier; $c1.connack.1 is the one that the first CONNACK on c1 assigned"`
+	CleanStart *bool   `yaml:"clean_start,omitempty" in:"connect" doc:"connect: Clean Start, before 5.0 Clean Session; true where it is left out"`
+	KeepAlive  *uint16 `yaml:"keep_alive,omitempty" in:"connect" doc:"connect: seconds"`
+	Username   *string `yaml:"username,omitempty" in:"connect" doc:"connect: $username and $bad_username stand for what the run was given"`
+	Password   *Bytes  `yaml:"password,omitempty" in:"connect" doc:"connect: $password and $bad_password stand for what the run was given"`
+	Will       *Will   `yaml:"will,omitempty" in:"connect" doc:"connect: the Will Message"`
 
-	SessionPresent *bool    `yaml:"session_present,omitempty" doc:"connack"`
-	Reason         *Reason  `yaml:"reason,omitempty" doc:"the reason or return code: a number, or success (below 0x80), or refused"`
-	Reasons        []Reason `yaml:"reasons,omitempty" doc:"suback, unsuback: one code for each Topic Filter"`
+	SessionPresent *bool    `yaml:"session_present,omitempty" in:"connack" doc:"connack"`
+	Reason         *Reason  `yaml:"reason,omitempty" in:"connack,puback,pubrec,pubrel,pubcomp,disconnect,auth" doc:"the reason or return code: a number, or success (below 0x80), or refused"`
+	Reasons        []Reason `yaml:"reasons,omitempty" in:"suback,unsuback" doc:"suback, unsuback: one code for each Topic Filter"`
 
-	ID      *ID     `yaml:"id,omitempty" doc:"the Packet Identifier: a number, or $c1.publish.1 for that of the first PUBLISH at QoS 1 or 2 received on c1"`
-	Topic   *string `yaml:"topic,omitempty" doc:"publish: the Topic Name"`
-	Payload *Bytes  `yaml:"payload,omitempty" doc:"publish: text, or hex: followed by hexadecimal digits"`
-	QoS     *uint8  `yaml:"qos,omitempty" doc:"publish: 0, 1 or 2"`
-	Dup     *bool   `yaml:"dup,omitempty" doc:"publish: the DUP flag"`
-	Retain  *bool   `yaml:"retain,omitempty" doc:"publish: the RETAIN flag"`
+	ID      *ID     `yaml:"id,omitempty" in:"publish,puback,pubrec,pubrel,pubcomp,subscribe,suback,unsubscribe,unsuback" doc:"the Packet Identifier: a number, or $c1.publish.1 for that of the first PUBLISH at QoS 1 or 2 received on c1"`
+	Topic   *string `yaml:"topic,omitempty" in:"publish" doc:"publish: the Topic Name"`
+	Payload *Bytes  `yaml:"payload,omitempty" in:"publish" doc:"publish: text, or hex: followed by hexadecimal digits"`
+	QoS     *uint8  `yaml:"qos,omitempty" in:"publish" doc:"publish: 0, 1 or 2"`
+	Dup     *bool   `yaml:"dup,omitempty" in:"publish" doc:"publish: the DUP flag"`
+	Retain  *bool   `yaml:"retain,omitempty" in:"publish" doc:"publish: the RETAIN flag"`
 
-	Filters    []Filter    `yaml:"filters,omitempty" doc:"subscribe, unsubscribe: the Topic Filters"`
+	Filters    []Filter    `yaml:"filters,omitempty" in:"subscribe,unsubscribe" doc:"subscribe, unsubscribe: the Topic Filters"`
 	Properties *Properties `yaml:"properties,omitempty" doc:"the properties of MQTT 5.0; in an expectation, others may be there too"`
 
 	With      []string `yaml:"with,omitempty" doc:"in an expectation: properties that must be there, whatever they say"`

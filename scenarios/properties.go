@@ -47,15 +47,23 @@ type Pair struct {
 	Value string `yaml:"value" doc:"the value"`
 }
 
-// propertyIDs are the properties in the order of the fields of Properties.
-var propertyIDs = []codec.PropID{
-	codec.PropPayloadFormat, codec.PropMessageExpiry, codec.PropContentType, codec.PropResponseTopic, codec.PropCorrelationData,
-	codec.PropSubscriptionID, codec.PropSessionExpiry, codec.PropAssignedClientID, codec.PropServerKeepAlive, codec.PropAuthMethod,
-	codec.PropAuthData, codec.PropRequestProblemInfo, codec.PropWillDelay, codec.PropRequestResponseInfo, codec.PropResponseInfo,
-	codec.PropServerReference, codec.PropReasonString, codec.PropReceiveMaximum, codec.PropTopicAliasMaximum, codec.PropTopicAlias,
-	codec.PropMaximumQoS, codec.PropRetainAvailable, codec.PropUserProperty, codec.PropMaximumPacketSize, codec.PropWildcardAvailable,
-	codec.PropSubscriptionIDsAvail, codec.PropSharedSubscriptionsAvl,
-}
+// propertyIDs are the properties in the order of the fields of Properties, by the names in their tags.
+var propertyIDs = func() []codec.PropID {
+	byName := map[string]codec.PropID{}
+	for id := range codec.PropID(128) {
+		byName[propertyName(id)] = id
+	}
+	var out []codec.PropID
+	for f := range reflect.TypeFor[Properties]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		id, ok := byName[name]
+		if !ok {
+			panic("scenarios: MQTT has no property " + name)
+		}
+		out = append(out, id)
+	}
+	return out
+}()
 
 // propertyName is the name of a property in a file: the standard's in lower case.
 func propertyName(id codec.PropID) string {

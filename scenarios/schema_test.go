@@ -314,3 +314,23 @@ func load(t *testing.T, file string) (Scenario, error) {
 	t.Helper()
 	return LoadFile(file)
 }
+
+// The packet types in tags are packet types.
+func TestPacketFieldsNameTypes(t *testing.T) {
+	named := 0
+	for f := range reflect.TypeFor[Packet]().Fields() {
+		in, ok := f.Tag.Lookup("in")
+		if !ok {
+			continue
+		}
+		for name := range strings.SplitSeq(in, ",") {
+			named++
+			if types[name] == 0 {
+				t.Errorf("%s: %q is no packet type", f.Name, name)
+			}
+		}
+	}
+	if named < 16 {
+		t.Errorf("only %d types are named", named)
+	}
+}

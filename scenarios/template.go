@@ -166,6 +166,7 @@ const (
 // ParseTemplate reads a template. An error says at which column the fault is.
 func ParseTemplate(s string) (*Template, error) {
 	t := &Template{source: s}
+	random := 0
 	text := make([]byte, 0, len(s))
 	flush := func() {
 		if len(text) > 0 {
@@ -212,6 +213,11 @@ func ParseTemplate(s string) (*Template, error) {
 		if err := p.build(&made, args); err != nil {
 			whole := s[i : after+size+1]
 			return nil, fmt.Errorf("column %d: %s: %w; the form is %s, and {%s} stands for the text itself", column(s, i), shorten(whole, 40), err, p.Form, shorten(whole, 40))
+		}
+		if made.kind == kindRandom {
+			if random += made.n; random > maxRandomText {
+				return nil, fmt.Errorf("column %d: the text has more than %d random characters", column(s, i), maxRandomText)
+			}
 		}
 		flush()
 		t.parts = append(t.parts, made)

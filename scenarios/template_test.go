@@ -123,6 +123,7 @@ func TestTemplateErrors(t *testing.T) {
 		{"{run:5}", "\"5\" is too much; the form is {run}, and {{run:5}} stands for the text itself"},
 		{"{random}", "not a number of characters"},
 		{"{random:99999999}", "not a number of characters"},
+		{"{random:40000}{random:40000}", "column 15: the text has more than 65536 random characters"},
 		{"{float:1}", "are not two numbers"},
 		{"{float:2:1}", "2 is greater than 1"},
 		{"{float:nan:1}", "are not two numbers"},

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -248,36 +249,18 @@ func (c *checker) packet(path string, p *Packet, version codec.Version, sent boo
 	}
 }
 
-// fieldTypes says which packets have a field; those that every packet may have are not listed.
-var fieldTypes = []struct {
-	name  string
-	set   func(*Packet) bool
-	types []string
-}{
-	{"client_id", func(p *Packet) bool { return p.ClientID != nil }, []string{"connect"}},
-	{"clean_start", func(p *Packet) bool { return p.CleanStart != nil }, []string{"connect"}},
-	{"keep_alive", func(p *Packet) bool { return p.KeepAlive != nil }, []string{"connect"}},
-	{"username", func(p *Packet) bool { return p.Username != nil }, []string{"connect"}},
-	{"password", func(p *Packet) bool { return p.Password != nil }, []string{"connect"}},
-	{"will", func(p *Packet) bool { return p.Will != nil }, []string{"connect"}},
-	{"session_present", func(p *Packet) bool { return p.SessionPresent != nil }, []string{"connack"}},
-	{"topic", func(p *Packet) bool { return p.Topic != nil }, []string{"publish"}},
-	{"payload", func(p *Packet) bool { return p.Payload != nil }, []string{"publish"}},
-	{"qos", func(p *Packet) bool { return p.QoS != nil }, []string{"publish"}},
-	{"dup", func(p *Packet) bool { return p.Dup != nil }, []string{"publish"}},
-	{"retain", func(p *Packet) bool { return p.Retain != nil }, []string{"publish"}},
-	{"filters", func(p *Packet) bool { return p.Filters != nil }, []string{"subscribe", "unsubscribe"}},
-	{"reasons", func(p *Packet) bool { return p.Reasons != nil }, []string{"suback", "unsuback"}},
-	{"reason", func(p *Packet) bool { return p.Reason != nil }, []string{"connack", "puback", "pubrec", "pubrel", "pubcomp", "disconnect", "auth"}},
-	{"id", func(p *Packet) bool { return p.ID != nil }, []string{"publish", "puback", "pubrec", "pubrel", "pubcomp", "subscribe", "suback", "unsubscribe", "unsuback"}},
-}
-
-// fields refuses fields that a packet of the type does not have.
+// fields refuses fields that a packet of the type does not have: their tags say which do. Those without the tag belong to
+// every packet.
 func (c *checker) fields(path string, p *Packet) {
-	for _, f := range fieldTypes {
-		if f.set(p) && !slices.Contains(f.types, p.Type) {
-			c.bad(path+"."+f.name, "a packet of type %q has none: it belongs to %s", p.Type, strings.Join(f.types, ", "))
+	v := reflect.ValueOf(p).Elem()
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		in := f.Tag.Get("in")
+		if in == "" || v.Field(i).IsNil() || slices.Contains(strings.Split(in, ","), p.Type) {
+			continue
 		}
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		c.bad(path+"."+name, "a packet of type %q has none: it belongs to %s", p.Type, strings.ReplaceAll(in, ",", ", "))
 	}
 }
 

@@ -72,7 +72,7 @@ func entries(n ast.Node) (values []*ast.MappingValueNode, ok bool) {
 // positive reads a decimal number that is not negative.
 func positive(s string) (float64, bool) {
 	f, err := strconv.ParseFloat(s, 64)
-	return f, err == nil && f >= 0 && !math.IsInf(f, 0) && strings.IndexAny(s, "xXpP_nN") < 0
+	return f, err == nil && f >= 0 && !math.IsInf(f, 0) && !strings.ContainsAny(s, "xXpP_nN")
 }
 
 // numberOf reads the node of a number that is not negative.
@@ -157,9 +157,22 @@ var bandwidthUnits = []struct {
 	name  string
 	bytes float64
 }{
-	{"Gbit/s", 1e9 / 8}, {"Mbit/s", 1e6 / 8}, {"kbit/s", 1e3 / 8}, {"bit/s", 1.0 / 8}, {"B/s", 1},
-	{"Kbit/s", 1e3 / 8}, {"kB/s", 1e3}, {"KB/s", 1e3}, {"MB/s", 1e6}, {"GB/s", 1e9}, {"KiB/s", 1 << 10}, {"MiB/s", 1 << 20},
-	{"bps", 1.0 / 8}, {"kbps", 1e3 / 8}, {"Mbps", 1e6 / 8}, {"Gbps", 1e9 / 8},
+	{"Gbit/s", 1e9 / 8},
+	{"Mbit/s", 1e6 / 8},
+	{"kbit/s", 1e3 / 8},
+	{"bit/s", 1.0 / 8},
+	{"B/s", 1},
+	{"Kbit/s", 1e3 / 8},
+	{"kB/s", 1e3},
+	{"KB/s", 1e3},
+	{"MB/s", 1e6},
+	{"GB/s", 1e9},
+	{"KiB/s", 1 << 10},
+	{"MiB/s", 1 << 20},
+	{"bps", 1.0 / 8},
+	{"kbps", 1e3 / 8},
+	{"Mbps", 1e6 / 8},
+	{"Gbps", 1e9 / 8},
 }
 
 // ParseBandwidth reads a bandwidth such as 20kbit/s, 2KB/s, 1Mbit/s or a number of bytes per second.
