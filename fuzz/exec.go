@@ -79,7 +79,7 @@ type executor struct {
 
 func newExecutor(dial Dial) *executor {
 	x := &executor{
-		dial: dial, quiet: 3 * time.Millisecond, most: 50 * time.Millisecond, budget: 4 * time.Second, judged: true,
+		dial: dial, quiet: time.Millisecond, most: 50 * time.Millisecond, budget: 4 * time.Second, judged: true,
 		closeWait: 5 * time.Second, wake: make(chan struct{}, 1), timer: time.NewTimer(time.Hour),
 	}
 	for i := range x.wires {
@@ -90,7 +90,7 @@ func newExecutor(dial Dial) *executor {
 
 // roundTrip makes waits long enough for a target that far away.
 func (x *executor) roundTrip(d time.Duration) {
-	x.quiet = max(x.quiet, 2*d)
+	x.quiet = max(x.quiet, 3*d)
 	x.most = max(x.most, 4*d)
 }
 

@@ -266,7 +266,11 @@ func (g *Generator) act1(c uint8, kind int) {
 	case 13:
 		g.burst(c)
 	case 14:
-		g.step(Step{Op: Pause, Gap: time.Duration(1+g.src.n(g.max(3, 30))) * time.Millisecond})
+		most := 3
+		if g.src.percent(15) {
+			most = g.max(3, 30)
+		}
+		g.step(Step{Op: Pause, Gap: time.Duration(1+g.src.n(most)) * time.Millisecond})
 	case 15:
 		g.sendServers(c)
 	}
@@ -391,6 +395,7 @@ func (g *Generator) churn() {
 	g.makeConnect(0)
 	if g.src.percent(50) { // an identifier of the server's choice: the connections do not take one another over
 		g.connect.ClientID, g.connect.CleanStart = "", true
+		g.connect.Props.Remove(codec.PropSessionExpiry)
 	}
 	add(&g.connect)
 	for range 1 + g.src.n(4) {

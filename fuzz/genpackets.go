@@ -138,7 +138,8 @@ func (g *Generator) makeConnect(c uint8) {
 	if g.s.Version != codec.V5 {
 		return
 	}
-	if g.src.percent(50) {
+	// A session under an identifier that the server makes up would stay for good: nobody could take it up.
+	if g.src.percent(50) && p.ClientID != "" {
 		p.Props.SetUint(codec.PropSessionExpiry, pick(&g.src, []uint32{0, 1, 30, 120, 0x7FFFFFFF, 0xFFFFFFFF}))
 	}
 	if !g.src.percent(40) {

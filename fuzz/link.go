@@ -39,7 +39,7 @@ type link struct {
 
 	mu       sync.Mutex // guards the fields below
 	judge    *judge.Conn
-	blind    bool // CONNECT was not readable: nobody can tell which version the answers have
+	blind    bool // no sound CONNECT was sent: nobody can tell which version the answers have
 	accepted bool
 	got      int
 	pongs    int
@@ -75,7 +75,7 @@ func (w *link) open(ctx context.Context, v codec.Version) {
 	w.version, w.out, w.part = v, w.out[:0], w.part[:0]
 	w.lost, w.first, w.odd, w.want, w.pings, w.fault, w.second, w.sent, w.now, w.broken = false, false, false, 0, 0, nil, false, 0, 0, false
 	w.client = codec.Decoder{Version: v, From: codec.Client}
-	w.judge, w.blind, w.accepted, w.got, w.pongs, w.last, w.ended = w.x.newJudge(), false, false, 0, 0, time.Now(), open
+	w.judge, w.blind, w.accepted, w.got, w.pongs, w.last, w.ended = w.x.newJudge(), true, false, 0, 0, time.Now(), open
 	w.todo, w.tokens, w.troubles, w.total = w.todo[:0], w.tokens[:0], nil, 0
 	w.server = codec.Decoder{Version: v, From: codec.Server}
 	if w.judge != nil {
@@ -144,6 +144,9 @@ func (w *link) arrived(frame []byte) {
 	}
 	typ := codec.Type(frame[0] >> 4)
 	token := uint32(frame[0])
+	if typ == codec.TypePublish {
+		token &= 0xF6 // whether it is retained or sent again makes no other state
+	}
 	p, err := w.server.Decode(frame)
 	if err != nil && !w.blind {
 		var e *codec.Error
@@ -173,13 +176,9 @@ func (w *link) arrived(frame []byte) {
 	case *codec.Pubcomp:
 		token |= uint32(p.Reason) << 8
 	case *codec.Suback:
-		for _, r := range p.Reasons {
-			token = token*31 + uint32(r)
-		}
+		token |= codes(p.Reasons)
 	case *codec.Unsuback:
-		for _, r := range p.Reasons {
-			token = token*31 + uint32(r)
-		}
+		token |= codes(p.Reasons)
 	case *codec.Disconnect:
 		token |= uint32(p.Reason) << 8
 	case *codec.Auth:
@@ -194,6 +193,15 @@ func (w *link) arrived(frame []byte) {
 		w.tokens = append(w.tokens, token)
 	}
 	w.signal()
+}
+
+// codes is the set of reason codes, in 16 bits.
+func codes(all []codec.ReasonCode) uint32 {
+	var set uint32
+	for _, r := range all {
+		set |= 1 << (8 + (r^r>>4)&15)
+	}
+	return set
 }
 
 func flag(b bool) uint32 {
@@ -277,11 +285,12 @@ func (w *link) drip(ctx context.Context, st *Step) {
 	}
 	w.note(st.Bytes, st.Edit, 1)
 	size := max(1, st.Size, len(st.Bytes)/100)
+	pauses := 4
 	for b := st.Bytes; len(b) > 0; {
 		n := min(size, len(b))
 		w.write(b[:n])
 		b = b[n:]
-		if len(b) > 0 && st.Gap > 0 {
+		if pauses--; len(b) > 0 && st.Gap > 0 && pauses >= 0 {
 			w.x.pause(ctx, min(st.Gap, 10*time.Millisecond))
 		}
 	}
@@ -297,7 +306,7 @@ func (w *link) note(b []byte, edit string, repeat int) {
 	for i := range len(edit) {
 		h = (h ^ uint32(edit[i])) * 16777619
 	}
-	w.sent = (w.sent<<7|w.sent>>25)&0xFFFF0000 | (h^uint32(b[0])*16777619)&0xFFFF
+	w.sent = uint32(b[0])<<16 | h&0xFFFF // the packet in the upper half, the edit in the lower
 	if w.lost {
 		w.x.res.packets++
 		return
@@ -349,8 +358,7 @@ func (w *link) frame(frame []byte, edit string) {
 		w.wrong(err)
 		c, ok := p.(*codec.Connect)
 		w.mu.Lock()
-		w.blind = !ok
-		if ok {
+		if w.blind = !ok || err != nil; ok {
 			w.version, w.client.Version, w.server.Version = c.Version, c.Version, c.Version
 		}
 		w.mu.Unlock()
@@ -469,7 +477,7 @@ func (w *link) state() {
 	h := uint64(14695981039346656037)
 	mix := func(v uint64) { h = (h ^ v) * 1099511628211 }
 	mix(uint64(w.version))
-	mix(uint64(w.sent & 0xFFFF))
+	mix(uint64(w.sent >> 16))
 	for _, t := range w.tokens {
 		mix(uint64(t))
 	}
@@ -478,9 +486,7 @@ func (w *link) state() {
 	w.mu.Unlock()
 	r := &w.x.res
 	r.states = append(r.states, h)
-	if h != w.now {
-		r.edges = append(r.edges, h*31^w.now)
-	}
+	r.edges = append(r.edges, h*31^w.now^uint64(w.sent&0xFFFF)*0x9E3779B97F4A7C15)
 	w.now = h
 }
 

@@ -39,7 +39,7 @@ type Config struct {
 	Patience  time.Duration // what a well-behaved client waits for an answer; 0: 5 s
 	Minimise  time.Duration // budget for making a finding's script smaller; 0: 20 s, negative: not at all
 	Replays   int           // by which a finding is confirmed; 0: 3
-	Resources time.Duration // between two measurements of a quiet target; 0: 10 s, negative: not measured
+	Resources time.Duration // between two measurements of a quiet target; 0: 5 s, negative: not measured
 	// Events is told of what happens, from goroutines of the run, one call at a time.
 	Events func(Event)
 }
@@ -73,6 +73,7 @@ type fuzzer struct {
 	own     bool     // proc was started here and can be started again
 	started time.Time
 	sum     *Summary
+	far     time.Duration // round trip
 
 	execs, packets, received, bytes atomic.Int64
 	restarts                        atomic.Int64
@@ -141,7 +142,7 @@ func newFuzzer(ctx context.Context, cfg Config) (*fuzzer, error) {
 		c.Replays = 3
 	}
 	if c.Resources == 0 {
-		c.Resources = 10 * time.Second
+		c.Resources = 5 * time.Second
 	}
 	if err := f.reach(ctx); err != nil {
 		return nil, err
@@ -173,7 +174,8 @@ func newFuzzer(ctx context.Context, cfg Config) (*fuzzer, error) {
 	if len(c.Versions) == 0 {
 		c.Versions = f.admitted(ctx)
 	}
-	f.replay = f.executor(far)
+	f.far = far
+	f.replay = f.executor()
 	f.sum = &Summary{Target: c.Name, Seed: c.Seed, Versions: c.Versions, FailOn: c.FailOn}
 	for range c.Workers {
 		f.rings = append(f.rings, &ring{})
@@ -235,9 +237,9 @@ func (f *fuzzer) admitted(ctx context.Context) []codec.Version {
 	return all
 }
 
-func (f *fuzzer) executor(far time.Duration) *executor {
+func (f *fuzzer) executor() *executor {
 	x := newExecutor(f.dial)
-	x.roundTrip(far)
+	x.roundTrip(f.far)
 	x.closeWait = f.cfg.Patience
 	x.closeKnown = func(sig string) bool { _, known := f.closed.Load(sig); return known }
 	return x
@@ -264,10 +266,9 @@ func (f *fuzzer) run(user context.Context) *Summary {
 		t := time.AfterFunc(f.cfg.Time, func() { cancel(nil) })
 		defer t.Stop()
 	}
-	far := f.replay.quiet / 2
 	var workers sync.WaitGroup
 	for i := range f.cfg.Workers {
-		workers.Go(func() { f.work(ctx, i, far) })
+		workers.Go(func() { f.work(ctx, i) })
 	}
 	done := make(chan struct{})
 	go func() {
@@ -325,11 +326,11 @@ func (f *fuzzer) tell(e Event) {
 }
 
 // work executes scripts until the run ends.
-func (f *fuzzer) work(ctx context.Context, id int, far time.Duration) {
+func (f *fuzzer) work(ctx context.Context, id int) {
 	g := NewGenerator(f.cfg.Seed+uint64(id)*0x9E3779B97F4A7C15, GenConfig{
 		Versions: f.cfg.Versions, Prefix: fmt.Sprintf("w%d", id), Username: f.cfg.Username, Password: f.cfg.Password, Light: f.cfg.Light,
 	})
-	x := f.executor(far)
+	x := f.executor()
 	for ctx.Err() == nil {
 		if n := f.execs.Add(1); f.cfg.Execs > 0 && n > f.cfg.Execs {
 			f.execs.Add(-1)
@@ -421,11 +422,14 @@ func (f *fuzzer) learn(s *Script, r *result, seed bool) {
 	}
 }
 
+// lastBudget bounds what is looked into when the time of the run is up.
+const lastBudget = 30 * time.Second
+
 // last looks into what the workers have told at the very end.
 func (f *fuzzer) last(ctx context.Context) {
 	f.gate.Lock()
 	defer f.gate.Unlock()
-	over, cancel := context.WithTimeout(ctx, time.Minute)
+	over, cancel := context.WithTimeout(ctx, lastBudget)
 	defer cancel()
 	for {
 		select {
@@ -438,6 +442,8 @@ func (f *fuzzer) last(ctx context.Context) {
 	}
 	if t := f.examine(over, f.cfg.Patience); t != nil {
 		f.blame(over, t)
+	} else if f.proc != nil && f.cfg.Resources > 0 {
+		f.weigh(over)
 	}
 	f.later = append(f.later, f.guard.findings()...)
 	f.afterwards(over)

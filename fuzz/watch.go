@@ -241,6 +241,9 @@ func (f *fuzzer) lost(ctx context.Context, err error) {
 // fires replays a script and says whether it brings the trouble about. Other trouble that it brings about is kept for
 // later.
 func (f *fuzzer) fires(ctx context.Context, s *Script, want *trouble, fresh bool, wait time.Duration) *trouble {
+	if slices.Contains([]Oracle{OracleMemory, OracleLeak, OracleSpin}, want.oracle) {
+		return f.grows(ctx, s, want, fresh)
+	}
 	if fresh && f.own || f.sick {
 		f.renew(ctx)
 	}
@@ -280,8 +283,11 @@ func same(a, b *trouble) bool {
 	return a.oracle == b.oracle && (a.signature == b.signature || a.oracle == OracleHang)
 }
 
-// quickWait is how long a replay waits for an answer while a script is made smaller.
-const quickWait = time.Second
+// How long a replay waits for an answer, or for the end of a connection, while a script is made smaller.
+const (
+	quickWait      = time.Second
+	closeWaitQuick = 250 * time.Millisecond
+)
 
 // blame finds the script that brings a trouble about among those that were executed last.
 func (f *fuzzer) blame(ctx context.Context, t *trouble) {
@@ -393,14 +399,18 @@ func (f *fuzzer) settleFinding(ctx context.Context, x *Finding, t *trouble) {
 		}
 		return hits, last
 	}
-	first, last := 0, (*trouble)(nil)
-	if hit := f.fires(ctx, x.Script, t, true, f.cfg.Patience); hit != nil {
-		first, last = 1, hit
-	}
+	var last *trouble
 	var small *Script
-	if first > 0 && f.cfg.Minimise > 0 {
-		budget, cancel := context.WithTimeout(ctx, f.cfg.Minimise)
-		small = Minimise(budget, x.Script, func(s *Script) bool { return f.fires(budget, s, t, false, min(quickWait, f.cfg.Patience)) != nil })
+	if f.fires(ctx, x.Script, t, true, f.cfg.Patience) != nil && f.cfg.Minimise > 0 {
+		limit, wait := f.cfg.Minimise, min(quickWait, f.cfg.Patience)
+		if t.warn {
+			limit /= 4
+		}
+		if t.oracle == OracleClose { // each replay waits in vain
+			wait = min(closeWaitQuick, wait)
+		}
+		budget, cancel := context.WithTimeout(ctx, limit)
+		small = Minimise(budget, x.Script, func(s *Script) bool { return f.fires(budget, s, t, false, wait) != nil })
 		cancel()
 	}
 	tried, hits := f.cfg.Replays, 0
