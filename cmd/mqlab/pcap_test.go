@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,5 +108,59 @@ func TestDemoCapture(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s is not what this test makes; -update rewrites it", name)
 		}
+	}
+}
+
+// tsharkFields are the filter fields that tshark 4.0 has for MQTT, without mqtt. in front.
+const tsharkFields = `
+	auth.reason_code clientid clientid_len conack.flags conack.flags.reserved conack.flags.sp conack.val conflag.cleansess
+	conflag.passwd conflag.qos conflag.reserved conflag.retain conflag.uname conflag.willflag conflags connack.reason_code
+	disconnect.reason_code dupflag hdr_reserved hdrflags illegal_topic_length kalive len msg msg_decoded_as msg_text msgid
+	msgtype passwd passwd_len prop_key prop_key_len prop_number prop_string prop_string_len prop_unknown prop_value
+	prop_value_len properties property.content_type property.max_qos property.topic_alias property_id property_len proto_len
+	protoname puback.reason_code pubcomp.reason_code pubrec.reason_code pubrel.reason_code qos retain retain_reserved sub.qos
+	suback.qos suback.reason_code subscription_options subscription_options_nl subscription_options_qos subscription_options_rap
+	subscription_options_reserved subscription_options_retain topic topic_len unknown_topic_alias unknown_version
+	unsuback.reason_code username username_len ver will_properties willmsg willmsg_len willmsg_text willtopic willtopic_len
+`
+
+// The manual says for each of the fields where it is found here, and names nothing that is not written.
+func TestManualMapsAllFields(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("docs", "pcap.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.ReadFile(filepath.Join("..", "..", "pcap", "json.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(page), "| tshark 4.0 | here |")
+	if !ok {
+		t.Fatal("the manual has no table of fields")
+	}
+	for _, f := range strings.Fields(tsharkFields) {
+		if !strings.Contains(table, "`mqtt."+f+"`") {
+			t.Errorf("the manual does not say what stands for mqtt.%s", f)
+		}
+	}
+	named := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 3 {
+			continue
+		}
+		for i, word := range strings.Split(cells[2], "`") {
+			if i%2 == 0 || strings.HasPrefix(word, "--") || strings.HasPrefix(word, "pcap ") {
+				continue
+			}
+			name := word[strings.LastIndexByte(word, '.')+1:]
+			if name != "payload_hex" && !bytes.Contains(writer, []byte(`"`+name+`"`)) {
+				t.Errorf("the manual names %s, which nothing writes", word)
+			}
+			named++
+		}
+	}
+	if named < 40 {
+		t.Errorf("the manual names %d fields", named)
 	}
 }
