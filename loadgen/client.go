@@ -111,7 +111,10 @@ func (w *worker) queueDial(c *client) {
 
 // dialMore lets clients connect, so many at a time that the server's backlog does not overflow.
 func (w *worker) dialMore() {
-	for w.dialHead < len(w.dials) && w.dialing < dialsAtOnce {
+	if w.quiet {
+		return
+	}
+	for w.dialHead < len(w.dials) && w.dialing < w.p.dialsAtOnce {
 		c := w.dials[w.dialHead]
 		w.dials[w.dialHead] = nil
 		w.dialHead++
@@ -445,7 +448,7 @@ func (w *worker) drop(c *client, reset bool) {
 	if len(c.emitters) > 0 {
 		w.blocked[c] = struct{}{}
 	}
-	if w.quiet || c.fails == ^uint16(0) || c.g.Reconnect != nil && c.g.Reconnect.Never && was > stateConnecting {
+	if w.quiet || c.fails == ^uint16(0) || c.pause == 0 && c.g.Reconnect != nil && c.g.Reconnect.Never && was > stateConnecting {
 		w.leave(c)
 		return
 	}

@@ -190,7 +190,15 @@ func (c *collector) collect(final bool) {
 	if hot && !c.draining && c.t0 != never {
 		c.hot++
 	}
-	c.second(now, counts, g, errs)
+	if n := len(c.series); n > 0 && now-c.last < int64(100*time.Millisecond) {
+		// Too short for rates: it belongs to the second before.
+		s := &c.series[n-1]
+		s.Counts.add(&counts)
+		s.Errors += errs
+		s.Inflight, s.Backlog = g.inflight, int(g.backlog)
+	} else {
+		c.second(now, counts, g, errs)
+	}
 	c.last = now
 	if c.t0 != never {
 		// Seconds keep to the first message's instant, whenever the collector comes to them.

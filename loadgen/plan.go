@@ -43,9 +43,11 @@ type plan struct {
 	inText bool // some messages carry their proof in the text
 	shares map[string]*shared
 
-	began time.Time // origin of the workers' clock
-	wall  func() time.Time
-	start int64 // when the first message was due, on the workers' clock
+	began       time.Time // origin of the workers' clock
+	wall        func() time.Time
+	dialsAtOnce int
+	named       bool  // phases name single clients
+	start       int64 // when the first message was due, on the workers' clock
 }
 
 // group is a client group made ready.
@@ -67,15 +69,14 @@ type group struct {
 	pubs    []*publication
 	streams int // of each client
 
-	target  transport.Target
-	url     string
-	addrs   []netip.AddrPort
-	path    string // of a unix socket that is dialled directly
-	direct  bool   // the worker does input and output itself
-	tls     *tls.Config
-	cert    [2]*scenarios.Template
-	shared  bool
-	churned bool // sessions may end during the run for a reason of the workload's
+	target transport.Target
+	url    string
+	addrs  []netip.AddrPort
+	path   string // of a unix socket that is dialled directly
+	direct bool   // the worker does input and output itself
+	tls    *tls.Config
+	cert   [2]*scenarios.Template
+	shared bool
 }
 
 type will struct {
@@ -181,25 +182,15 @@ func newPlan(cfg *Config) (*plan, error) {
 	if p.clients == 0 {
 		return nil, errors.New("the workload has no clients")
 	}
-	p.churns()
+	p.named = p.namesClients()
 	return p, nil
 }
 
-// churns marks the groups whose connections the workload itself breaks.
-func (p *plan) churns() {
-	for _, g := range p.groups {
-		if g.Link != nil && g.Link.CutEvery > 0 {
-			g.churned = true
-		}
-		for _, ph := range p.phases {
-			switch ph.Kind {
-			case "storm", "churn", "takeover":
-				if len(ph.Groups) == 0 || slices.Contains(ph.Groups, g.Name) {
-					g.churned = true
-				}
-			}
-		}
-	}
+// namesClients says that phases act on single clients.
+func (p *plan) namesClients() bool {
+	return slices.ContainsFunc(p.phases, func(ph scenarios.Phase) bool {
+		return ph.Kind == "storm" || ph.Kind == "churn" || ph.Kind == "takeover"
+	})
 }
 
 func (p *plan) group(sg *scenarios.Group, index int) (*group, error) {

@@ -49,6 +49,7 @@ func (r *runner) run(ctx context.Context) (*Result, error) {
 		n = defaultWorkers()
 	}
 	n = min(n, p.clients)
+	p.dialsAtOnce = max(1, dialsAtOnce/n)
 	for i := range n {
 		w, err := newWorker(p, i)
 		if err != nil {
@@ -92,7 +93,10 @@ func (r *runner) share() {
 			if g.shared {
 				w = r.workers[0]
 			}
-			w.newClient(g, i)
+			c := w.newClient(g, i)
+			if r.p.named {
+				w.own[c.number()] = c
+			}
 		}
 	}
 }
@@ -308,6 +312,7 @@ func (r *runner) leave() {
 		w.tick()
 		for _, c := range w.clients {
 			c.settleEnd(w)
+			w.abandon(c)
 			w.goodbye(c)
 		}
 	})

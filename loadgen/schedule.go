@@ -103,7 +103,7 @@ func (p *profile) integral(t float64) float64 {
 	return p.area
 }
 
-// inverse is the first t where F(t) = x, in nanoseconds; never where the run ends before.
+// inverse is the t at which F passes x, in nanoseconds; never where the run ends before.
 func (p *profile) inverse(x float64, hint *int) int64 {
 	if x >= p.area {
 		return never

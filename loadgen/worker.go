@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
@@ -16,7 +15,7 @@ const (
 	readBuffer  = 64 << 10
 	writeBatch  = 64 << 10 // of one client before others have their turn
 	fireBatch   = 256      // timers before sockets have their turn
-	dialsAtOnce = 256      // of a worker: connections that have not been accepted yet
+	dialsAtOnce = 64       // of all workers: connections not yet accepted; more would overflow the backlog of common servers
 )
 
 // worker is an event loop on a thread of its own with a share of the clients. Everything of a client happens on it: there
@@ -25,6 +24,7 @@ type worker struct {
 	p       *plan
 	index   int
 	clients []*client
+	own     map[int]*client // by number, where phases name clients
 	poll    *poller
 	timers  timers
 	stop    bool
@@ -67,7 +67,6 @@ type worker struct {
 
 	box     mailbox
 	streams sync.WaitGroup
-	cpu     atomic.Int64
 	events  []phaseEvents
 	quiet   bool // the run is over: nothing connects, nothing is published
 	err     error
@@ -80,8 +79,11 @@ func newWorker(p *plan, index int) (*worker, error) {
 	}
 	w := &worker{
 		p: p, index: index, poll: poll, t0: never, end: never, read: make([]byte, readBuffer), out: make([]byte, 0, writeBatch+4096),
-		blocked: map[*client]struct{}{}, phase: 0,
+		blocked: map[*client]struct{}{}, events: make([]phaseEvents, len(p.phases)),
 		st: newStats(len(p.groups), len(p.phases)), spare: newStats(len(p.groups), len(p.phases)),
+	}
+	if p.named {
+		w.own = map[int]*client{}
 	}
 	w.pcg = rand.NewPCG(0, 0)
 	w.rand = rand.New(w.pcg)
@@ -121,8 +123,8 @@ func (w *worker) run() {
 	}
 	for _, c := range w.clients {
 		w.drop(c, false)
+		w.abandon(c)
 	}
-	w.cpu.Store(threadCPU())
 }
 
 // fire runs the timers that are due, up to a number, so that a worker that is late still reads.
