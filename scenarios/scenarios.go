@@ -7,7 +7,7 @@
 // the format, for editors.
 //
 // What is read is checked twice: unknown words and wrong types are refused with their place in the file, and Validate
-// reports everything else at once by the path of the field.
+// reports everything else at once by the path of the field; [Load] adds the lines.
 package scenarios
 
 import (
@@ -88,14 +88,14 @@ func parse(text []byte, dir string) (Scenario, error) {
 		if err := decode(text, x, yaml.Strict()); err != nil {
 			return nil, placed(err, text)
 		}
-		return x, x.Validate()
+		return x, located(x.Validate(), text)
 	case KindWorkload:
 		w := &Workload{Dir: dir}
 		if err := decode(text, w, yaml.Strict()); err != nil {
 			return nil, placed(err, text)
 		}
 		w.Dir = dir
-		return w, w.Validate()
+		return w, located(w.Validate(), text)
 	case "":
 		return nil, errors.New("kind: it is missing; write \"kind: exchange\" or \"kind: workload\"")
 	}

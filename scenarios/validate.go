@@ -10,6 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
 	"github.com/mqlab/mqlab/codec"
 )
 
@@ -32,7 +36,55 @@ type checker struct {
 }
 
 func (c *checker) bad(path, format string, args ...any) {
-	c.errs = append(c.errs, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+	c.errs = append(c.errs, &problem{path: path, text: fmt.Sprintf(format, args...)})
+}
+
+// problem is what is wrong with one field.
+type problem struct {
+	path, text string
+	line       int // in the file; 0 where there is none
+}
+
+func (p *problem) Error() string {
+	if p.line == 0 {
+		return p.path + ": " + p.text
+	}
+	return fmt.Sprintf("%s: %s (line %d)", p.path, p.text, p.line)
+}
+
+// locatedProblems bounds how many problems of a file are given a line.
+const locatedProblems = 100
+
+// located adds to problems the lines at which their fields stand in the text, or what holds them where they are missing.
+func located(err error, text []byte) error {
+	list, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	defer func() { _ = recover() }() // as decode says; the problems are right without lines too
+	file, perr := parser.ParseBytes(text, 0)
+	if perr != nil {
+		return err
+	}
+	for i, e := range list.Unwrap() {
+		var p *problem
+		if errors.As(e, &p) && i < locatedProblems {
+			p.line = lineOf(file, p.path)
+		}
+	}
+	return err
+}
+
+func lineOf(file *ast.File, path string) int {
+	for path != "" {
+		if at, err := yaml.PathString("$." + path); err == nil {
+			if n, err := at.FilterFile(file); err == nil && n != nil && n.GetToken() != nil {
+				return n.GetToken().Position.Line
+			}
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
+	return 0
 }
 
 // Validate reports every problem of the exchange by the path of its field.
