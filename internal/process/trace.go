@@ -216,7 +216,7 @@ var (
 
 // scrub takes out of a message what differs from run to run.
 func scrub(s string) string {
-	s = strings.TrimSuffix(strings.TrimSpace(s), " [recovered]")
+	s, _, _ = strings.Cut(strings.TrimSpace(s), " [recovered")
 	s = address.ReplaceAllString(s, "#")
 	s = erlPid.ReplaceAllString(s, "<#>")
 	var b strings.Builder

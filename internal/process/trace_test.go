@@ -9,7 +9,7 @@ import (
 var traces = []struct{ name, text, want string }{
 	{
 		"go index", `2026/01/02 listening
-panic: runtime error: index out of range [5] with length 3 [recovered]
+panic: runtime error: index out of range [5] with length 3 [recovered, repanicked]
 	panic: runtime error: index out of range [5] with length 3
 
 goroutine 34 [running]:
