@@ -19,6 +19,7 @@ import (
 //	mqlab fuzz script
 //	version 5.0
 //	seed 4711
+//	finding died "go panic: ..."
 //	c0 open
 //	c0 send 10 0d 00 04 ... 61*70000  # CONNECT ...
 //	c0 send x100 edit="half a packet" 30 05
@@ -64,6 +65,9 @@ func (s *Script) Text() string {
 	fmt.Fprintf(&b, "%s\nversion %s\n", scriptMagic, s.Version)
 	if s.Seed != 0 {
 		fmt.Fprintf(&b, "seed %d\n", s.Seed)
+	}
+	if s.Oracle != "" {
+		fmt.Fprintf(&b, "finding %s %q\n", s.Oracle, s.Signature)
 	}
 	for i := range s.Steps {
 		s.Steps[i].write(&b, s.Version)
@@ -165,7 +169,10 @@ func ReadScript(r io.Reader) (*Script, error) {
 	s := &Script{Version: codec.V5}
 	size := 0
 	for n := 1; in.Scan(); n++ {
-		line, _, _ := strings.Cut(in.Text(), "  # ")
+		line := in.Text()
+		if !strings.HasPrefix(line, "finding ") {
+			line, _, _ = strings.Cut(line, "  # ")
+		}
 		line = strings.TrimSpace(line)
 		if n == 1 {
 			if line != scriptMagic {
@@ -200,6 +207,14 @@ func (s *Script) line(line string, size *int) error {
 			}
 		}
 		return errors.New("the version is 3.1, 3.1.1 or 5.0")
+	case "finding":
+		quoted := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line[len(words[0]):]), words[min(1, len(words)-1)]))
+		text, err := strconv.Unquote(quoted)
+		if len(words) < 3 || err != nil || Oracle(words[1]).Class() == "" {
+			return errors.New("a finding is an oracle and a signature in quotation marks")
+		}
+		s.Oracle, s.Signature = Oracle(words[1]), text
+		return nil
 	case "seed":
 		if len(words) == 2 {
 			n, err := strconv.ParseUint(words[1], 10, 64)

@@ -93,6 +93,7 @@ func TestScriptText(t *testing.T) {
 	g := NewGenerator(3, GenConfig{})
 	for range 1000 {
 		s := g.Next()
+		s.Oracle, s.Signature = OracleDied, "go panic: \"x\"  # y"
 		text := s.Text()
 		back, err := ReadScript(strings.NewReader(text))
 		if err != nil {
@@ -104,7 +105,7 @@ func TestScriptText(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "x", scriptMagic, scriptMagic + "\nc9 open", scriptMagic + "\nc0 jump", scriptMagic + "\nversion 6",
-		scriptMagic + "\nc0 send zz", scriptMagic + "\nc0 send 00*999999999", scriptMagic + "\nc0 settle soon", scriptMagic + "\nc0 answer maybe",
+		scriptMagic + "\nc0 send zz", scriptMagic + "\nc0 send 00*999999999", scriptMagic + "\nc0 settle soon", scriptMagic + "\nc0 answer maybe", scriptMagic + "\nfinding x \"y\"\nc0 open", scriptMagic + "\nfinding died\nc0 open",
 	} {
 		if _, err := ReadScript(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q is read", bad)

@@ -52,8 +52,9 @@ const (
 
 // resources is what is remembered of measurements.
 type resources struct {
-	count int
-	base  []int64 // by gauge
+	count  int
+	base   []int64          // by gauge
+	failed map[string]uint8 // searches that found nothing, by signature: each doubles what starts another one
 }
 
 // weigh measures the quiet target.
@@ -79,11 +80,12 @@ func (f *fuzzer) weigh(ctx context.Context) {
 			m.base[i] = max(m.base[i], now)
 			continue
 		}
-		if now-m.base[i] < g.suspect {
+		suspect := g.suspect << min(m.failed[g.signature], 16)
+		if now-m.base[i] < suspect {
 			continue
 		}
 		if g.oracle == OracleLeak { // what is closed late is closed
-			if now = f.comesBack(ctx, g, m.base[i]+g.suspect-1); now-m.base[i] < g.suspect {
+			if now = f.comesBack(ctx, g, m.base[i]+suspect-1); now-m.base[i] < suspect {
 				continue
 			}
 		}
@@ -145,10 +147,18 @@ func (f *fuzzer) pursue(ctx context.Context, g *gauge, grew string) {
 		f.tell(Event{Note: grew + "; a target that mqlab did not start cannot be searched for the cause"})
 		return
 	}
-	budget, cancel := context.WithTimeout(ctx, huntBudget)
+	limit := huntBudget
+	if g.oracle == OracleMemory { // memory that was touched often stays for good reasons
+		limit /= 3
+	}
+	budget, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	s := f.hunt(budget, g)
 	if s == nil {
+		if f.measure.failed == nil {
+			f.measure.failed = map[string]uint8{}
+		}
+		f.measure.failed[g.signature]++
 		f.tell(Event{Note: grew + "; no script was found that does it again"})
 		return
 	}

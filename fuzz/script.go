@@ -12,6 +12,9 @@ type Script struct {
 	Seed    uint64 // what the generator drew it from, for reports
 	Version codec.Version
 	Steps   []Step
+	// Oracle and Signature name the trouble that the script is known to bring about; "" where it is not known for any.
+	Oracle    Oracle
+	Signature string
 }
 
 // Op is what a step does.

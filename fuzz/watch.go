@@ -355,10 +355,7 @@ func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script) {
 	if f.known(t) {
 		return
 	}
-	x := &Finding{
-		Oracle: t.oracle, Signature: t.signature, Title: t.title, Rule: t.rule, Warn: t.warn, Detail: t.detail, Stderr: t.stderr,
-		Script: s, Target: f.cfg.Name, Seed: f.cfg.Seed, Execs: f.execs.Load(), After: time.Since(f.started), At: time.Now().UTC(), Count: 1,
-	}
+	x := f.finding(t, s)
 	f.mu.Lock()
 	if t.vague {
 		if f.vague == nil {
@@ -374,10 +371,8 @@ func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script) {
 	if s != nil && (f.own || !f.sick || t.oracle.Class() == "rule") {
 		f.settleFinding(ctx, x, t)
 	}
-	if f.cfg.Out != "" {
-		if err := f.write(x); err != nil {
-			f.tell(Event{Note: err.Error()})
-		}
+	if err := f.write(x); err != nil {
+		f.tell(Event{Note: err.Error()})
 	}
 	f.tell(Event{Finding: x})
 	if f.cfg.StopAfter > 0 && n >= f.cfg.StopAfter {
