@@ -233,6 +233,12 @@ func BenchmarkDissect(b *testing.B) {
 		s := pcap.NewStats()
 		return pcap.Config{Packet: s.Packet, Gap: s.Gap, End: s.End}, none
 	})
+	run("lint-parallel", func() (pcap.Config, func() error) {
+		p := pcap.NewParallelLint(&pcap.Lint{}, runtime.GOMAXPROCS(0))
+		var cfg pcap.Config
+		p.Attach(&cfg)
+		return cfg, p.Flush
+	})
 	run("lint", func() (pcap.Config, func() error) {
 		l := &pcap.Lint{}
 		return pcap.Config{Packet: l.Packet, Gap: l.Gap, End: l.End}, none

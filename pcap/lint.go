@@ -66,6 +66,7 @@ type lintStream struct {
 	fed    int // packets shown to the judge
 	seen   int // findings reported
 	at     time.Time
+	ws     wsJudged
 }
 
 // state returns what is kept of a stream, or nil while nothing can be said of it: the rules depend
@@ -97,7 +98,7 @@ func (l *Lint) Packet(p *Packet) error {
 		return nil
 	}
 	if p.Stream.ws != nil {
-		if err := l.websocket(p.Stream, p); err != nil {
+		if err := l.websocket(p.Stream, s, p); err != nil {
 			return err
 		}
 	}
@@ -135,7 +136,7 @@ func (l *Lint) End(e *StreamEnd) error {
 		return nil
 	}
 	e.Stream.Value = nil
-	if err := l.websocket(e.Stream, nil); err != nil {
+	if err := l.websocket(e.Stream, s, nil); err != nil {
 		return err
 	}
 	if e.Closed {
@@ -179,8 +180,14 @@ func (l *Lint) collect(st *Stream, s *lintStream, file int) error {
 	return nil
 }
 
-// report counts a finding and passes it on with what is known of its stream.
+// report passes a finding on with what is known of its stream.
 func (l *Lint) report(st *Stream, f *Finding) error {
+	f.Stream, f.ClientID, f.Client, f.Server = st.ID, st.ClientID, st.Client.String(), st.Server.String()
+	return l.count(f)
+}
+
+// count counts a finding and passes it on.
+func (l *Lint) count(f *Finding) error {
 	if f.Grade == judge.Fail.String() {
 		l.fails++
 	} else {
@@ -189,6 +196,5 @@ func (l *Lint) report(st *Stream, f *Finding) error {
 	if l.Found == nil {
 		return nil
 	}
-	f.Stream, f.ClientID, f.Client, f.Server = st.ID, st.ClientID, st.Client.String(), st.Server.String()
 	return l.Found(f)
 }

@@ -3,15 +3,18 @@ package pcap_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/pcap"
 )
 
@@ -56,8 +59,43 @@ func lines(tb testing.TB, capture []byte, cfg pcap.Config, workers int, sink fun
 	return out.Bytes()
 }
 
+// lint writes what a Lint says of a capture, by several goroutines where workers is not 0.
+func lint(tb testing.TB, capture []byte, cfg pcap.Config, workers int) []byte {
+	tb.Helper()
+	var out bytes.Buffer
+	l := &pcap.Lint{Found: func(f *pcap.Finding) error {
+		_, err := fmt.Fprintf(&out, "%+v\n", *f)
+		return err
+	}}
+	flush := func() error { return nil }
+	cfg.Packet, cfg.Gap, cfg.End = l.Packet, l.Gap, l.End
+	if workers > 0 {
+		p := pcap.NewParallelLint(l, workers)
+		p.Attach(&cfg)
+		flush = p.Flush
+	}
+	d := pcap.NewDissector(cfg)
+	err := d.Read(bytes.NewReader(capture))
+	if err != nil && !errors.Is(err, pcap.ErrDamaged) && !errors.Is(err, pcap.ErrFormat) {
+		tb.Fatal(err)
+	}
+	if err := errors.Join(d.Close(), flush()); err != nil {
+		tb.Fatal(err)
+	}
+	fails, warns := l.Counts()
+	duties, judgements := l.Judged()
+	fmt.Fprintln(&out, fails, warns, duties, judgements, l.Limits())
+	return out.Bytes()
+}
+
 func compareLines(t testing.TB, name string, capture []byte, cfg func() pcap.Config) {
 	t.Helper()
+	judged := lint(t, capture, cfg(), 0)
+	for _, workers := range []int{1, 2, 3} {
+		if diff := cmp.Diff(string(judged), string(lint(t, capture, cfg(), workers))); diff != "" {
+			t.Errorf("%s: %d goroutines judge otherwise: %s", name, workers, diff)
+		}
+	}
 	for sink, make := range lineSinks {
 		want := lines(t, capture, cfg(), 0, make)
 		for _, workers := range []int{1, 3} {
@@ -152,6 +190,23 @@ func TestParallelStops(t *testing.T) {
 		if err := p.Flush(); !errors.Is(err, errFull) {
 			t.Errorf("Flush says %v", err)
 		}
+	}
+	// The same of findings: each message has the same packet identifier, which is in use.
+	k := newTalk()
+	k.reopen(encode(t, codec.V4, &codec.Connect{ClientID: "c", CleanStart: true}), encode(t, codec.V4, &codec.Connack{}))
+	for range 20000 {
+		k.say(0, []byte{0xC1, 0})
+	}
+	l := &pcap.Lint{Found: func(*pcap.Finding) error { return errFull }}
+	p := pcap.NewParallelLint(l, 2)
+	var cfg pcap.Config
+	p.Attach(&cfg)
+	d := pcap.NewDissector(cfg)
+	if err := d.Read(bytes.NewReader(k.buf.Bytes())); !errors.Is(err, errFull) {
+		t.Errorf("reading ends with %v", err)
+	}
+	if err := p.Flush(); !errors.Is(err, errFull) {
+		t.Errorf("Flush says %v", err)
 	}
 }
 

@@ -62,6 +62,7 @@ type Stream struct {
 
 	known  [2]bool  // whether Client and Server are more than a guess
 	copied *Stream  // the latest snapshot
+	kept   *any     // Value of all snapshots
 	ws     *wsFacts // what a WebSocket shows whose beginning was seen
 }
 

@@ -28,8 +28,13 @@ type wsFacts struct {
 	textConnect bool // CONNECT began in a text frame
 	breaches    []wsBreach
 	seen        [2]int // how many there were, by kind
-	told        int    // breaches that Lint has reported
-	judged      bool   // Lint has judged the heads
+}
+
+// wsJudged is what a Lint has done about them.
+type wsJudged struct {
+	heads bool
+	text  bool // CONNECT in a text frame was answered
+	told  int  // breaches reported
 }
 
 // wsPlace is where something stands.
@@ -49,6 +54,14 @@ const (
 	wsText = iota
 	wsMask
 )
+
+// same reports whether nothing was noted since a copy was made.
+func (f *wsFacts) same(g *wsFacts) bool {
+	if f == nil || g == nil {
+		return f == g
+	}
+	return f.heads == g.heads && f.textConnect == g.textConnect && f.seen == g.seen
+}
 
 // head notes what the head of the request or of the response says.
 func (f *wsFacts) head(request bool, text []byte, at wsPlace) {
@@ -95,7 +108,7 @@ func (f *wsFacts) offers() bool {
 
 // websocket judges what the WebSocket of a stream shows. That the stream carries MQTT of a version which
 // has rules on it is known from CONNECT on.
-func (l *Lint) websocket(st *Stream, p *Packet) error {
+func (l *Lint) websocket(st *Stream, s *lintStream, p *Packet) error {
 	f := st.ws
 	if f == nil || st.Inferred {
 		return nil
@@ -115,17 +128,34 @@ func (l *Lint) websocket(st *Stream, p *Packet) error {
 		}
 		l.judged[judge.Key{Version: v, Rule: rule, By: by}]++
 	}
-	if !f.judged {
-		f.judged = true
+	tell := func(b *wsBreach) error {
+		grade := judge.Fail
+		if b.rule == ruleMask {
+			grade = judge.Warn
+		}
+		return l.report(st, &Finding{
+			Rule: b.rule, Version: v.String(), By: sideName(b.by), Grade: grade.String(),
+			Frame: b.frame, File: b.file, TimeNS: b.nanos, Expected: b.expected, Actual: b.actual,
+		})
+	}
+	for ; s.ws.told < len(f.breaches); s.ws.told++ {
+		if err := tell(&f.breaches[s.ws.told]); err != nil {
+			return err
+		}
+	}
+	if !s.ws.heads {
+		s.ws.heads = true
 		judged("MQTT-6.0.0-1", codec.Client)
 		judged("MQTT-6.0.0-1", codec.Server)
 		if f.heads[0] {
 			judged("MQTT-6.0.0-3", codec.Client)
 			if !f.offers() {
-				f.breaches = append(f.breaches, wsBreach{
+				if err := tell(&wsBreach{
 					f.asked, "MQTT-6.0.0-3", codec.Client,
 					"mqtt among the subprotocols that the client offers", "it offers " + listed(f.offered),
-				})
+				}); err != nil {
+					return err
+				}
 			}
 		}
 		// Which of several names a server takes is its choice, as some are those of older versions.
@@ -136,33 +166,23 @@ func (l *Lint) websocket(st *Stream, p *Packet) error {
 				if f.selected != "" {
 					actual = "it selects " + f.selected
 				}
-				f.breaches = append(f.breaches, wsBreach{
+				if err := tell(&wsBreach{
 					f.answered, "MQTT-6.0.0-4", codec.Server, "the server selects the subprotocol mqtt", actual,
-				})
+				}); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	if p != nil && f.textConnect {
-		if m, ok := p.MQTT.(*codec.Connack); ok && m.Reason == 0 {
-			f.textConnect = false
-			f.breaches = append(f.breaches, wsBreach{
-				wsPlace{p.File, p.Frame, p.Nanos}, "MQTT-6.0.0-1", codec.Server,
-				"a receiver of a text frame closes the connection", "it accepts a CONNECT that came in one",
-			})
-		}
+	if p == nil || !f.textConnect || s.ws.text {
+		return nil
 	}
-	for ; f.told < len(f.breaches); f.told++ {
-		b := &f.breaches[f.told]
-		grade := judge.Fail
-		if b.rule == ruleMask {
-			grade = judge.Warn
-		}
-		if err := l.report(st, &Finding{
-			Rule: b.rule, Version: v.String(), By: sideName(b.by), Grade: grade.String(),
-			Frame: b.frame, File: b.file, TimeNS: b.nanos, Expected: b.expected, Actual: b.actual,
-		}); err != nil {
-			return err
-		}
+	if m, ok := p.MQTT.(*codec.Connack); ok && m.Reason == 0 {
+		s.ws.text = true
+		return tell(&wsBreach{
+			wsPlace{p.File, p.Frame, p.Nanos}, "MQTT-6.0.0-1", codec.Server,
+			"a receiver of a text frame closes the connection", "it accepts a CONNECT that came in one",
+		})
 	}
 	return nil
 }

@@ -146,6 +146,7 @@ func TestWebSocketLint(t *testing.T) {
 			if diff := cmp.Diff(tt.want, lintOf(t, k.buf.Bytes())); diff != "" {
 				t.Error(diff)
 			}
+			compareLines(t, tt.name, k.buf.Bytes(), func() pcap.Config { return pcap.Config{} })
 		})
 	}
 }

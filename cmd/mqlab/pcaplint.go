@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,8 +67,17 @@ func pcapLintCommand(e *env) *cli.Command {
 					return w.found(f)
 				}}
 				cfg.Packet, cfg.Gap, cfg.End = l.Packet, l.Gap, l.End
+				flush := func() error { return nil }
+				if n := runtime.GOMAXPROCS(0); n > 1 && files[0] != "-" { // what is piped in may be live
+					p := pcap.NewParallelLint(l, n)
+					p.Attach(&cfg)
+					flush = p.Flush
+				}
 				d := pcap.NewDissector(cfg)
 				rerr = e.readCaptures(d, files)
+				if err := flush(); err != nil && rerr == nil {
+					rerr = err
+				}
 				fails, warns = w.fails, w.warns
 				if err := w.end(l, d.Summary()); err != nil {
 					return err
