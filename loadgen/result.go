@@ -36,19 +36,21 @@ const (
 // Result is all that a run has measured. It marshals to the documented JSON; histograms travel in the compressed form
 // of the HdrHistogram log format.
 type Result struct {
-	Format   string        `json:"format"`
-	Run      string        `json:"run"` // the run's id, which every message carries
-	Title    string        `json:"title"`
-	Target   string        `json:"target"` // without credentials
-	Server   string        `json:"server,omitempty"`
-	Model    string        `json:"model"` // "open", "closed" or "max"
-	Window   int           `json:"window,omitempty"`
-	Seed     uint64        `json:"seed"`
-	Started  time.Time     `json:"started"` // when the first message was due, a whole second
-	Elapsed  time.Duration `json:"elapsed_ns"`
-	Planned  time.Duration `json:"planned_ns"`
-	Stopped  string        `json:"stopped,omitempty"`  // why the run ended before its plan
-	Workload string        `json:"workload,omitempty"` // the scenario, as YAML
+	Format  string        `json:"format"`
+	Run     string        `json:"run"` // the run's id, which every message carries
+	Title   string        `json:"title"`
+	Target  string        `json:"target"` // without credentials
+	Server  string        `json:"server,omitempty"`
+	Model   string        `json:"model"` // "open", "closed" or "max"
+	Window  int           `json:"window,omitempty"`
+	Seed    uint64        `json:"seed"`
+	Started time.Time     `json:"started"` // when the first message was due, a whole second
+	Elapsed time.Duration `json:"elapsed_ns"`
+	// Connecting is how long it took before all clients were connected and subscribed.
+	Connecting time.Duration `json:"connecting_ns"`
+	Planned    time.Duration `json:"planned_ns"`
+	Stopped    string        `json:"stopped,omitempty"`  // why the run ended before its plan
+	Workload   string        `json:"workload,omitempty"` // the scenario, as YAML
 
 	Totals     Counts            `json:"totals"`
 	Groups     []GroupResult     `json:"groups"`

@@ -46,6 +46,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	switch args[0] {
 	case "brokers":
 		return benchBrokers(ctx, args[1:], out)
+	case "generator":
+		return benchGenerator(ctx, args[1:], out)
 	}
 	return fmt.Errorf("%q cannot be measured; say brokers, generator or clients", args[0])
 }
