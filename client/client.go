@@ -143,11 +143,25 @@ func (c *Client) Err() error {
 	return c.lastErr
 }
 
-// Flush waits until every message accepted at QoS 1 or 2 is acknowledged, or until the context or the
-// client ends.
+// quiet tells whether nothing accepted is unacknowledged and nothing waits for the Store. The lock is held.
+func (c *Client) quiet() bool {
+	f := &c.files
+	return c.pending == 0 && f.stored >= f.ticket && len(f.ops) == 0 && !f.busy
+}
+
+// checkQuiet releases those who wait for that. The lock is held.
+func (c *Client) checkQuiet() {
+	if c.idle != nil && c.quiet() {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+// Flush waits until every message accepted at QoS 1 or 2 is acknowledged and the Store is up to date, or
+// until the context or the client ends.
 func (c *Client) Flush(ctx context.Context) error {
 	c.mu.Lock()
-	if c.pending == 0 {
+	if c.quiet() {
 		c.mu.Unlock()
 		return nil
 	}

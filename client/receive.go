@@ -193,15 +193,12 @@ func (c *Client) drop(e *entry) {
 	c.unrecord(e, true)
 	c.pending--
 	c.bytes -= e.cost
-	if c.pending == 0 && c.idle != nil {
-		close(c.idle)
-		c.idle = nil
-	}
 }
 
 // settle does what steps make possible: it moves queued messages into the session and passes changes to the
 // Store. The lock is held.
 func (c *Client) settle() {
+	defer c.checkQuiet()
 	for {
 		c.pump()
 		f := &c.files

@@ -21,6 +21,8 @@ import (
 func commands(e *env) []*cli.Command {
 	return []*cli.Command{
 		conformanceCommand(e),
+		pubCommand(e),
+		subCommand(e),
 		reportCommand(e),
 		brokerCommand(e),
 		pcapCommand(e),
