@@ -115,10 +115,14 @@ func (r *Result) charts() []chart {
 		rates = append(rates, line{Label: "offered", Color: 2, Dash: true, Values: per(func(c *Counts) uint64 { return c.Scheduled })})
 	}
 	put(chart{ID: "rate", Title: "Messages per second", X: "time", Unit: "rate", At: t.at, Lines: rates, Note: t.note()})
-	put(chart{ID: "ack", Title: "Response time of publishing", Note: "publish_ack: from the instant a message is due to the end of its handshake.", X: "time", Unit: "us", Log: true, At: t.at,
-		Lines: t.latency(func(s *Second) *Percentiles { return &s.Ack })})
-	put(chart{ID: "end", Title: "Time to the subscriber", Note: "end_to_end: from the instant a message is due to its arrival.", X: "time", Unit: "us", Log: true, At: t.at,
-		Lines: t.latency(func(s *Second) *Percentiles { return &s.EndToEnd })})
+	put(chart{
+		ID: "ack", Title: "Response time of publishing", Note: "publish_ack: from the instant a message is due to the end of its handshake.", X: "time", Unit: "us", Log: true, At: t.at,
+		Lines: t.latency(func(s *Second) *Percentiles { return &s.Ack }),
+	})
+	put(chart{
+		ID: "end", Title: "Time to the subscriber", Note: "end_to_end: from the instant a message is due to its arrival.", X: "time", Unit: "us", Log: true, At: t.at,
+		Lines: t.latency(func(s *Second) *Percentiles { return &s.EndToEnd }),
+	})
 	put(r.curves())
 	put(chart{ID: "clients", Title: "Clients and messages under way", X: "time", Unit: "count", Right: "count", At: t.at, Lines: []line{
 		{Label: "in flight", Color: 1, Values: t.line(true, func(s *Second) float64 { return float64(s.Inflight) })},
@@ -136,8 +140,10 @@ func (r *Result) charts() []chart {
 		{Label: "server", Color: 2, Values: t.line(false, func(s *Second) float64 { return s.BrokerCPU })},
 		{Label: "server memory (right)", Color: 4, Right: true, Dash: true, Values: t.line(true, func(s *Second) float64 { return float64(s.BrokerRSS) })},
 	}})
-	put(chart{ID: "lag", Title: "The generator's own lateness", Note: "schedule_lag: from the instant a message is due to its hand-over to the network.", X: "time", Unit: "us", Log: true, At: t.at,
-		Lines: t.latency(func(s *Second) *Percentiles { return &s.Lag })})
+	put(chart{
+		ID: "lag", Title: "The generator's own lateness", Note: "schedule_lag: from the instant a message is due to its hand-over to the network.", X: "time", Unit: "us", Log: true, At: t.at,
+		Lines: t.latency(func(s *Second) *Percentiles { return &s.Lag }),
+	})
 	return out
 }
 
@@ -173,7 +179,7 @@ func (r *Result) curves() chart {
 	var rows []*Latency
 	most := int64(0)
 	for _, metric := range metricOrder {
-		if l := latency(r.Latency, metric, -1, ""); l != nil {
+		if l := latency(r.Latency, metric, -1, ""); l != nil && metric != GeneratorLag {
 			rows, most = append(rows, l), max(most, l.count())
 		}
 	}

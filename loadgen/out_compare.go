@@ -131,6 +131,9 @@ func (c *Comparison) loadRows() {
 
 func (c *Comparison) latencyRows() {
 	for _, metric := range metricOrder {
+		if metric == GeneratorLag {
+			continue
+		}
 		for qos := -1; qos <= 2; qos++ {
 			if qos >= 0 && (metric != PublishAck && metric != EndToEnd || !c.severalQoS(metric)) {
 				continue

@@ -53,7 +53,8 @@ func sampleResult(o sampleOptions) *Result {
 
 	ledger := [3]LedgerRow{{QoS: 0}, {QoS: 1}, {QoS: 2}}
 	phases := []PhaseResult{
-		{Name: "ramp", Kind: "ramp", To: r.Planned / 4}, {Name: "steady", Kind: "hold", From: r.Planned / 4, To: 3 * r.Planned / 4},
+		{Name: "ramp", Kind: "ramp", To: r.Planned / 4},
+		{Name: "steady", Kind: "hold", From: r.Planned / 4, To: 3 * r.Planned / 4},
 		{Name: "rush", Kind: "spike", From: 3 * r.Planned / 4, To: r.Planned},
 	}
 	for range 220 {

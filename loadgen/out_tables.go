@@ -51,9 +51,14 @@ func (r *Result) loadTable() table {
 	row(false, "resent", c.Resent, "sent again with DUP after a reconnect")
 	row(false, "refused", c.Refused, "acknowledged with an error")
 	row(false, "dropped", c.Dropped, "never sent: QoS 0 while disconnected, or the run ended")
-	row(false, "connects", c.Connects, "")
-	row(false, "connects refused", c.ConnectFails, "")
-	row(false, "disconnects", c.Disconnects, "that the run did not ask for")
+	once := func(name string, n uint64, note string) {
+		if n > 0 {
+			t.Rows = append(t.Rows, []string{name, count(n), "", note})
+		}
+	}
+	once("connects", c.Connects, "")
+	once("failed connects", c.ConnectFails, "")
+	once("disconnects", c.Disconnects, "that the run did not ask for")
 	return t
 }
 
@@ -62,6 +67,7 @@ var meanings = map[string]string{
 	Connect:        "from dialling to CONNACK",
 	Subscribe:      "from SUBSCRIBE to SUBACK",
 	ScheduleLag:    "from the instant a message is due to its hand-over to the network",
+	GeneratorLag:   "the part of it that is the generator's own",
 	PublishService: "from the write of PUBLISH to the end of its handshake",
 	PublishAck:     "from the instant a message is due to the end of its handshake",
 	EndToEnd:       "from the instant a message is due to its arrival at a subscriber",
@@ -70,7 +76,7 @@ var meanings = map[string]string{
 }
 
 // metricOrder is the order of rows: what one asks for first comes first.
-var metricOrder = []string{PublishAck, PublishService, EndToEnd, Request, ScheduleLag, Connect, Subscribe, Ping}
+var metricOrder = []string{PublishAck, PublishService, EndToEnd, Request, ScheduleLag, GeneratorLag, Connect, Subscribe, Ping}
 
 func (r *Result) latencyTable() table {
 	t := table{Title: "Latency", Columns: []ui.Column{
@@ -80,7 +86,7 @@ func (r *Result) latencyTable() table {
 		shown := 0
 		for i := range r.Latency {
 			l := &r.Latency[i]
-			if l.Metric != metric || l.Group != "" || l.count() == 0 || metric == ScheduleLag && l.QoS >= 0 {
+			if l.Metric != metric || l.Group != "" || l.count() == 0 || (metric == ScheduleLag || metric == GeneratorLag) && l.QoS >= 0 {
 				continue
 			}
 			note := ""

@@ -127,6 +127,9 @@ func (r *Result) sentences(v Verdict) []string {
 	if len(r.Generator.Limited) > 0 {
 		say("The generator was the limit, so its latencies say nothing about the server: %s", sentence(strings.Join(r.Generator.Limited, " ")))
 	}
+	for _, n := range r.Generator.Notes {
+		say("%s", sentence(n))
+	}
 	if r.Stopped != "" {
 		say("The run ended before its plan: %s", sentence(r.Stopped))
 	}

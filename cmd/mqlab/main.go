@@ -14,6 +14,7 @@ import (
 	"github.com/charmbracelet/x/term"
 	"github.com/urfave/cli/v2"
 
+	"github.com/mqlab/mqlab/cmd/mqlab/noquery"
 	"github.com/mqlab/mqlab/internal/ui"
 )
 
@@ -21,6 +22,7 @@ import (
 func commands(e *env) []*cli.Command {
 	return []*cli.Command{
 		conformanceCommand(e),
+		loadCommand(e),
 		pubCommand(e),
 		subCommand(e),
 		reportCommand(e),
@@ -44,9 +46,12 @@ type env struct {
 	isTTY          bool // stdout is a terminal
 	errTTY         bool // stderr is a terminal
 	width          int  // cells in a line of the terminal; 0: unknown, nothing has to be shortened
+
+	program string // what starts this program once more; "" where it cannot be started, as in tests
 }
 
 func systemEnv() *env {
+	noquery.Restore()
 	e := &env{
 		ctx:    context.Background(),
 		stdin:  os.Stdin,
@@ -54,6 +59,9 @@ func systemEnv() *env {
 		getenv: os.Getenv,
 		isTTY:  term.IsTerminal(os.Stdout.Fd()),
 		errTTY: term.IsTerminal(os.Stderr.Fd()),
+	}
+	if file, err := os.Executable(); err == nil {
+		e.program = file
 	}
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		e.width = n
