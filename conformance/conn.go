@@ -17,6 +17,11 @@ type Conn struct {
 	t        *T
 	clientID string
 	ids      uint16
+
+	client *Client        // whose connection it is, where a client is checked
+	hello  *codec.Connect // its CONNECT
+	told   time.Time      // when CONNACK was sent
+	left   time.Time      // when its DISCONNECT came
 }
 
 // ClientID returns the Client Identifier of the CONNECT that was sent.

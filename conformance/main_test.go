@@ -15,10 +15,13 @@ import (
 // programs, whatever the number of processors.
 const waiting = "8"
 
-// TestMain is the test binary, and with its argument a broker that can be made to die.
+// TestMain is the test binary, and with an argument a broker that can be made to die, or a client.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "mortal-broker" {
 		os.Exit(mortalBroker(os.Args[2], os.Args[3:]...))
+	}
+	if len(os.Args) > 2 && os.Args[1] == "flawed-client" {
+		os.Exit(flawedClient(os.Args[2], os.Args[3:]...))
 	}
 	flag.Parse()
 	asked := false

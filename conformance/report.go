@@ -19,7 +19,8 @@ type Report struct {
 	Versions    Versions      `json:"mqtt"`
 	Started     time.Time     `json:"started"`
 	Elapsed     time.Duration `json:"elapsed_ns"`
-	Extra       string        `json:"extra,omitempty"` // the folder of checks of the user's own
+	Client      string        `json:"client,omitempty"` // the command of the client that was checked; empty: the target is a server
+	Extra       string        `json:"extra,omitempty"`  // the folder of checks of the user's own
 	Interrupted bool          `json:"interrupted,omitempty"`
 	Strict      bool          `json:"strict,omitempty"`
 
@@ -75,7 +76,8 @@ type CheckResult struct {
 	Findings   []Finding     `json:"findings,omitempty"`
 	Transcript []peer.Entry  `json:"transcript,omitempty"`
 
-	// ClientBreaches are the client's own rules that the check broke, on purpose.
+	// ClientBreaches are the rules of the suite's own side that the check broke on purpose: the
+	// client's, or the server's where a client is checked.
 	ClientBreaches []string `json:"client_breaches,omitempty"`
 
 	seen     map[string]int // how often the passive judge saw the server keep or break a rule
@@ -120,7 +122,7 @@ func (r *Report) Rule(id string, v Versions) *RuleResult {
 // report gathers the verdict on every rule that the selected checks judge.
 func (r *run) report(ctx context.Context, started time.Time, checks []*CheckResult) *Report {
 	rep := &Report{
-		Format: ReportFormat, Name: r.cfg.Name, Command: r.describeCommand(), Target: r.describeTarget(), WSTarget: r.describeWSTarget(), Extra: r.cfg.extraFolder(), Versions: r.cfg.Versions,
+		Format: ReportFormat, Name: r.cfg.Name, Command: r.describeCommand(), Target: r.describeTarget(), WSTarget: r.describeWSTarget(), Client: r.describeClient(), Extra: r.cfg.extraFolder(), Versions: r.cfg.Versions,
 		Started: started.UTC(), Elapsed: time.Since(started), Interrupted: ctx.Err() != nil, Strict: r.cfg.Strict,
 		Checks: checks,
 	}

@@ -40,7 +40,8 @@ type run struct {
 	features map[Versions]*Features
 	jobs     []job
 	numbers  map[jobKey]int
-	server   *server // not nil where the suite starts the target
+	server   *server       // not nil where the suite starts the target
+	client   *clientTarget // not nil where the target is a client
 
 	died atomic.Pointer[string] // why no further check can run: the target died
 }
@@ -251,17 +252,20 @@ func (r *run) skip(j job) *CheckResult {
 	return nil
 }
 
-func (r *run) attempt(ctx context.Context, j job, attempt int) *CheckResult {
-	t := &T{
+// newT returns what an attempt of the check acts through.
+func (r *run) newT(ctx context.Context, j job, attempt int) *T {
+	return &T{
 		run: r, check: j.check, version: j.version, attempt: attempt, ctx: ctx,
 		transcript: peer.NewTranscript(r.cfg.secrets()...),
 		retained:   map[string]bool{}, sessions: map[string]bool{},
 	}
+}
+
+func (r *run) attempt(ctx context.Context, j job, attempt int) *CheckResult {
+	t := r.newT(ctx, j, attempt)
 	ended := t.call()
 	t.transcript.Act(peer.Act{Kind: peer.ActClose}) // of no connection: the end of the script
-	for _, c := range t.conns {
-		_ = c.Close()
-	}
+	t.leave()
 	if !r.cfg.Ephemeral {
 		t.cleanUp()
 	}
@@ -375,10 +379,25 @@ func (t *T) cleanUp() {
 
 // describeTarget names the target in reports, without any password.
 func (r *run) describeTarget() string {
+	if r.client != nil {
+		return r.describeClient()
+	}
 	if r.cfg.Target == "" {
 		return embeddedTarget
 	}
 	return transport.Redact(r.cfg.Target)
+}
+
+// describeClient is the command of the client that is checked, for a POSIX shell; empty: the target is a server.
+func (r *run) describeClient() string {
+	if r.client == nil {
+		return ""
+	}
+	var words []string
+	for _, w := range r.client.command {
+		words = append(words, shellWord(w))
+	}
+	return strings.Join(words, " ")
 }
 
 // embeddedTarget is what reports call the embedded broker.

@@ -219,6 +219,9 @@ func (r *Report) replay(x *RuleResult) string {
 	if chapter(x.ID) == extraSection {
 		own = " --extra " + shellWord(cmp.Or(r.Extra, "DIR")) // older reports do not have the folder
 	}
+	if r.Client != "" { // it chooses the version
+		return "mqlab conformance client --run " + shellWord(x.ID) + " -- " + r.Client
+	}
 	return r.command() + own + " --mqtt " + shellWord(x.Version.String()) + " --run " + shellWord(x.ID)
 }
 

@@ -33,6 +33,8 @@ type T struct {
 	past       bool // something was written past a scripted connection
 	seq        int
 
+	launched []*Client // where a client is checked
+
 	book    *judge.Book // what the passive judge knows of this check's sessions
 	watched []watched
 

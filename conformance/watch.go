@@ -33,31 +33,41 @@ func (t *T) watch(name string) func(peer.Direction, time.Time, []byte) {
 	}
 	c := judge.New(t.book)
 	t.watched = append(t.watched, watched{name, c})
+	ours, theirs := t.sides()
 	return func(dir peer.Direction, at time.Time, b []byte) {
 		switch {
 		case dir == peer.Sent:
-			c.Bytes(codec.Client, at, b)
+			c.Bytes(ours, at, b)
 		case dir == peer.Received && b == nil:
-			c.End(at, codec.Server)
+			c.End(at, theirs)
 		case dir == peer.Received:
-			c.Bytes(codec.Server, at, b)
+			c.Bytes(theirs, at, b)
 		default:
 			c.End(at, codec.Either)
 		}
 	}
 }
 
-// passive adds what the judge saw: the server's breaches as findings, how often each rule was
-// seen kept, and the rules of the client's that the check itself broke.
+// sides returns which side the suite plays and which one is under test.
+func (t *T) sides() (ours, theirs codec.Side) {
+	if t.run.client != nil {
+		return codec.Server, codec.Client
+	}
+	return codec.Client, codec.Server
+}
+
+// passive adds what the judge saw: the target's breaches as findings, how often each rule was
+// seen kept, and the rules of the suite's side that the check itself broke.
 func (t *T) passive(res *CheckResult) {
 	res.seen = map[string]int{}
+	ours, theirs := t.sides()
 	for _, w := range t.watched {
-		w.conn.AddJudged(t.version, codec.Server, res.seen)
+		w.conn.AddJudged(t.version, theirs, res.seen)
 		for _, f := range w.conn.Findings() {
 			if !f.Version.Has(t.version) {
 				continue
 			}
-			if f.By == codec.Client {
+			if f.By == ours {
 				if !slices.Contains(res.ClientBreaches, f.Rule) {
 					res.ClientBreaches = append(res.ClientBreaches, f.Rule)
 				}

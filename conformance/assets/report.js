@@ -116,7 +116,9 @@
     fact("A breach", wording.fail && visible(wording.fail));
     fact("Judged", rule.judged ? rule.judged + (rule.judged === 1 ? " time" : " times") : "not at all");
     fact("Expected finding", rule.expected && visible(rule.expected_reason || "yes"));
-    const again = command + (rule.title ? " --extra " + mqlab.quote(report.extra || "DIR") : "") + " --mqtt " + mqlab.quote(rule.mqtt) + " --run " + mqlab.quote(rule.id);
+    const again = report.client
+      ? "mqlab conformance client --run " + mqlab.quote(rule.id) + " -- " + report.client
+      : command + (rule.title ? " --extra " + mqlab.quote(report.extra || "DIR") : "") + " --mqtt " + mqlab.quote(rule.mqtt) + " --run " + mqlab.quote(rule.id);
     const link = el("button.small", { type: "button", click: (e) => mqlab.copy(location.href.split("#")[0] + "#" + details.id, e.currentTarget) }, "Copy link");
     // Breaches first: they are what the rule was unfolded for.
     const order = [...checks].sort((a, b) => (against(b, rule.id).length || ended(b) ? 1 : 0) - (against(a, rule.id).length || ended(a) ? 1 : 0));
