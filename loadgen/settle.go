@@ -187,32 +187,33 @@ func (a *account) settle(c *client, e *emitter, stream int, claim ledger.Claim, 
 	if qos > 0 {
 		kind = ofSession
 	}
-	excuse := func(from, to uint64, until int64) {
+	excuse := func(from uint64, until int64) {
+		to := claim.Issued
 		if until != never {
 			if until < c.g.p.start {
 				return
 			}
-			to = min(to, e.before(c, stream, until-c.g.p.start))
+			to = e.before(c, stream, until-c.g.p.start)
 		}
 		if from < to {
 			claim.Excused = append(claim.Excused, ledger.Span{From: from, To: to})
 		}
 	}
 	if !a.begun {
-		excuse(0, claim.Issued, never)
+		excuse(0, never)
 		return (*ledger.Stream)(nil).Settle(claim)
 	}
 	if at == nil {
 		if a.epoch[kind] > 0 {
-			excuse(0, claim.Issued, a.since[kind])
+			excuse(0, a.since[kind])
 		}
 		return (*ledger.Stream)(nil).Settle(claim)
 	}
 	for _, l := range at.loose {
-		excuse(l.From, l.To, l.until)
+		excuse(l.from, l.until)
 	}
 	if at.epoch != a.epoch[kind] {
-		excuse(at.Next(), claim.Issued, a.since[kind])
+		excuse(at.Next(), a.since[kind])
 	}
 	return at.Settle(claim)
 }

@@ -60,10 +60,10 @@ type entry struct {
 	loose  []loose
 }
 
-// loose is a stretch of numbers that were missing when an epoch's first message arrived. Those that were due by then
-// may have gone with the epoch before.
+// loose is a stretch that may have gone with the epoch before: from the number that was next when it ended, up to what was
+// due when the next one began.
 type loose struct {
-	ledger.Span
+	from  uint64
 	until int64
 }
 
@@ -164,7 +164,7 @@ func (a *account) bytes() int64 {
 	emptyStream := new(ledger.Stream).Bytes()
 	n := int64(cap(a.entries)) * entrySize
 	for i := range a.entries {
-		n += share + int64(a.entries[i].Bytes()-emptyStream) + int64(cap(a.entries[i].loose))*24
+		n += share + int64(a.entries[i].Bytes()-emptyStream) + int64(cap(a.entries[i].loose))*16
 	}
 	return n
 }
@@ -265,8 +265,10 @@ func (w *worker) record(c *client, a *account, e *entry, pr *proof) {
 	}
 	if e.epoch != a.epoch[kind] {
 		e.epoch = a.epoch[kind]
-		if pr.seq > e.Next() {
-			e.loose = append(e.loose, loose{ledger.Span{From: e.Next(), To: pr.seq}, a.since[kind]})
+		// A server may keep some of what came meanwhile, and what it keeps need not be the oldest: the first arrival does
+		// not end the stretch, its time does.
+		if since := a.since[kind]; pr.seq > e.Next() || w.t0+pr.due <= since {
+			e.loose = append(e.loose, loose{e.Next(), since})
 		}
 	}
 	before := e.Missing()

@@ -83,13 +83,17 @@ func (p *plan) fits() error {
 		return fmt.Errorf("%d clients need as many descriptors, and this process may open %d: lower the number of clients to %d, raise the hard limit (ulimit -Hn, LimitNOFILE of a service), or spread the load over several processes",
 			sockets, limit, limit-descriptorsBeside)
 	}
+	return p.portsFor(localPorts())
+}
+
+// portsFor says why so many local ports for each source address do not suffice, or nil; 0 is not known.
+func (p *plan) portsFor(ports int) error {
 	perTarget := map[string]int{}
 	for _, g := range p.groups {
 		if g.target.Scheme != transport.SchemeMem && g.target.Scheme != transport.SchemeUnix {
 			perTarget[g.target.Addr()] += g.Count
 		}
 	}
-	ports := localPorts()
 	for addr, n := range perTarget {
 		if have := ports * max(1, len(p.sources)); ports > 0 && n > have {
 			return fmt.Errorf("%d connections to %s need %d local ports, and %d source addresses have %d each: give %d addresses with --source (on loopback 127.0.0.0/24 works at once), or widen net.ipv4.ip_local_port_range",
