@@ -57,6 +57,7 @@ type link struct {
 	offset   int64 // bytes ever put into out
 	fifo     fifo[item]
 	waiters  fifo[*waiter]
+	free     []*waiter     // for reuse
 	room     chan struct{} // closed when out has been taken; nil while nobody waits
 	closing  bool          // nothing may be added to out
 	aliasOut map[string]uint16

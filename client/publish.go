@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
@@ -151,8 +150,6 @@ func (c *Client) expire() {
 	}
 }
 
-var waiters = sync.Pool{New: func() any { return &waiter{ch: make(chan error, 1)} }}
-
 func (w *waiter) finish(err error) {
 	if w.tok != nil {
 		w.tok.finish(0, err)
@@ -210,9 +207,14 @@ func (c *Client) publish0(ctx context.Context, m *Message, t *Token) error {
 		return err
 	}
 	l.offset += int64(len(l.out) - before)
-	w := &waiter{tok: t}
-	if t == nil {
-		w = waiters.Get().(*waiter)
+	var w *waiter
+	switch n := len(l.free); {
+	case t != nil:
+		w = &waiter{tok: t}
+	case n > 0:
+		w, l.free = l.free[n-1], l.free[:n-1]
+	default:
+		w = &waiter{ch: make(chan error, 1)}
 	}
 	w.upto = l.offset
 	l.waiters.push(w)
@@ -223,7 +225,11 @@ func (c *Client) publish0(ctx context.Context, m *Message, t *Token) error {
 	}
 	select {
 	case err := <-w.ch:
-		waiters.Put(w)
+		c.mu.Lock()
+		if len(l.free) < 64 {
+			l.free = append(l.free, w)
+		}
+		c.mu.Unlock()
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("the message for %s is not written yet: %w", m.Topic, context.Cause(ctx))
