@@ -217,6 +217,10 @@ func (o offered) peer(ctx context.Context, program string, p *process) ([2]float
 	defer cancel()
 	said, err := exec.CommandContext(ctx, program, words...).Output()
 	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
 		return [2]float64{}, fmt.Errorf("the loop on libmosquitto: %w", err)
 	}
 	var n, cpu, wall float64
@@ -246,43 +250,92 @@ func benchConnections(ctx context.Context, servers []server, n int, out io.Write
 	return nil
 }
 
+// connections runs the idle clients in a process of their own, whose memory nothing else has grown.
 func connections(ctx context.Context, s server, n int) ([]string, error) {
 	p, err := s.start(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer p.stop()
-	w := &scenarios.Workload{
-		Kind: scenarios.KindWorkload, Title: "idle connections", Drain: time.Second,
-		Clients: []scenarios.Group{{Name: "idle", Count: n, KeepAlive: 10 * time.Minute}},
-		Phases:  []scenarios.Phase{{Kind: "idle", For: 3 * time.Second}},
-	}
-	own, err := treeUsage(os.Getpid())
+	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	theirs, err := p.usage()
+	before, err := p.usage()
 	if err != nil {
 		return nil, err
 	}
-	var ownPeak, theirPeak int64
-	r, err := loadgen.Run(ctx, loadgen.Config{Workload: w.Resolved(), Target: "mqtt://" + p.addr(), Progress: func(s *loadgen.Snapshot) {
+	cmd := exec.CommandContext(ctx, self, idleArg, p.addr(), strconv.Itoa(n))
+	said, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	var up string
+	var connecting, own float64
+	_, connected := fmt.Fscan(said, &up)
+	after, used := p.usage()
+	_, scanned := fmt.Fscan(said, &connecting, &own)
+	if err := cmd.Wait(); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(connected, used, scanned); err != nil {
+		return nil, err
+	}
+	return []string{s.name, ui.Rate(float64(n) / connecting), ui.Bytes(int64(own)), ui.Bytes((after.rss - before.rss) / int64(n))}, nil
+}
+
+// idleArg makes this program a number of clients that do nothing. It prints "up" a second after all are connected, and at
+// the end how many seconds they took to connect and the bytes that each has added to the process.
+const idleArg = "idle"
+
+func idleClients(ctx context.Context, addr, count string, out io.Writer) error {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	warm := scenarios.Group{Name: "warm", Count: 1, KeepAlive: 10 * time.Minute}
+	run := func(g scenarios.Group, progress func(*loadgen.Snapshot)) (*loadgen.Result, error) {
+		w := &scenarios.Workload{
+			Kind: scenarios.KindWorkload, Title: "idle connections", Drain: time.Second,
+			Clients: []scenarios.Group{g}, Phases: []scenarios.Phase{{Kind: "idle", For: 3 * time.Second}},
+		}
+		return loadgen.Run(ctx, loadgen.Config{Workload: w.Resolved(), Target: "mqtt://" + addr, Progress: progress})
+	}
+	// A run of one client, so that what every run needs is not counted as the clients'.
+	var before, after int64
+	rss := func(at *int64) func(*loadgen.Snapshot) {
+		return func(*loadgen.Snapshot) {
+			if u, err := treeUsage(os.Getpid()); err == nil {
+				*at = u.rss
+			}
+		}
+	}
+	if _, err := run(warm, rss(&before)); err != nil {
+		return err
+	}
+	warm.Count, warm.Name = n, "idle"
+	seconds := 0
+	r, err := run(warm, func(s *loadgen.Snapshot) {
 		if s.Connected < n {
 			return
 		}
-		if u, err := treeUsage(os.Getpid()); err == nil {
-			ownPeak = u.rss
+		rss(&after)(s)
+		if seconds++; seconds == 2 {
+			fmt.Fprintln(out, "up")
 		}
-		if u, err := p.usage(); err == nil {
-			theirPeak = u.rss
-		}
-	}})
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if int(r.Totals.Connects) != n {
-		return nil, fmt.Errorf("%d of %d clients connected", r.Totals.Connects, n)
+	if int(r.Totals.Connects) != n || after == 0 {
+		return fmt.Errorf("%d of %d clients connected", r.Totals.Connects, n)
 	}
-	each := func(now, before int64) string { return ui.Bytes((now - before) / int64(n)) }
-	return []string{s.name, ui.Rate(float64(n) / r.Connecting.Seconds()), each(ownPeak, own.rss), each(theirPeak, theirs.rss)}, nil
+	_, err = fmt.Fprintln(out, r.Connecting.Seconds(), float64(after-before)/float64(n))
+	return err
 }
