@@ -49,7 +49,7 @@ func conformanceCommand(e *env) *cli.Command {
 			"mqlab conformance --target mqtt://127.0.0.1:1883 --run 'MQTT-3.3*'",
 			"mqlab conformance --cmd 'mosquitto -p {port}' --fast --baseline known.yaml"),
 		Flags:       flags,
-		Subcommands: []*cli.Command{featuresCommand(e)},
+		Subcommands: []*cli.Command{featuresCommand(e), conformanceClientCommand(e)},
 		Action: func(c *cli.Context) error {
 			if _, err := oneOf("format", c.String("format"), reportFormats...); err != nil {
 				return err
