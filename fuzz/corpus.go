@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -160,6 +159,20 @@ func (r *ring) add(s *Script, at int64) {
 	r.last = append(r.last, ringEntry{s, at})
 }
 
+// before returns what was sent before a script, the latest last.
+func (r *ring) before(s *Script) []*Script {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []*Script
+	for _, e := range r.last {
+		if e.script == s {
+			break
+		}
+		all = append(all, e.script)
+	}
+	return all
+}
+
 // suspects returns the last scripts of all workers, the latest first.
 func suspects(rings []*ring) []*Script {
 	var all []ringEntry
@@ -203,10 +216,4 @@ func joined(all []*Script) *Script {
 		}
 	}
 	return s
-}
-
-// firstLine returns the first line of a text.
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }

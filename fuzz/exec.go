@@ -67,7 +67,8 @@ type executor struct {
 	budget      time.Duration // for one script
 	judged      bool
 	closeWait   time.Duration     // for the end of a connection that has to be closed; 0: not judged
-	closeKnown  func(string) bool // the finding of that signature is known, and need not be waited for again
+	closeKnown  func(string) bool // somebody waits for that signature, or has waited in vain: nobody else has to
+	closeForget func(string)      // the connection was closed after all
 
 	wires [MaxConns]*link
 	wake  chan struct{}

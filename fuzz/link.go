@@ -511,6 +511,12 @@ func (w *link) mustClose(ctx context.Context) {
 	if ended || !accepted || w.lost || len(w.part) > 0 || x.closeKnown != nil && x.closeKnown(sig) {
 		return
 	}
+	kept := false
+	defer func() {
+		if !kept && x.closeForget != nil {
+			x.closeForget(sig)
+		}
+	}()
 	if w.judge != nil { // what is sent here belongs to no script
 		w.judge.Gap(codec.Client, time.Now())
 	}
@@ -529,6 +535,7 @@ func (w *link) mustClose(ctx context.Context) {
 	if _, _, pongs := state(); pongs <= w.pings {
 		return
 	}
+	kept = true
 	t := trouble{
 		oracle: OracleClose, signature: sig, rule: e.Rule, warn: !slices.Contains(certain, e.Rule),
 		title:  fmt.Sprintf("a connection is kept open after a %s that must end it under MQTT %s: %s", e.Packet, w.version, e.Msg),

@@ -47,7 +47,7 @@ func MinimiseFinding(ctx context.Context, cfg Config, s *Script) (*Finding, erro
 		return nil, err
 	}
 	x := f.finding(want, s)
-	f.settleFinding(ctx, x, want)
+	f.settleFinding(ctx, x, want, nil)
 	return x, f.write(x)
 }
 
@@ -78,7 +78,7 @@ func (f *fuzzer) firing(ctx context.Context, s *Script) (*trouble, error) {
 		}
 	} else {
 		for range f.cfg.Replays {
-			f.replay.closeKnown, f.replay.closeWait = nil, f.cfg.Patience
+			f.replay.closeKnown, f.replay.closeForget, f.replay.closeWait = nil, nil, f.cfg.Patience
 			r := f.replay.run(ctx, s)
 			all := append([]trouble(nil), r.troubles...)
 			if t := f.examine(ctx, f.cfg.Patience); t != nil {

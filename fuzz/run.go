@@ -106,6 +106,7 @@ type fuzzer struct {
 type alarm struct {
 	trouble *trouble // nil: the target does not take connections
 	script  *Script
+	before  []*Script // what the same worker sent before, the latest last
 }
 
 // errTarget is why a run ends that has lost its target.
@@ -240,8 +241,9 @@ func (f *fuzzer) admitted(ctx context.Context) []codec.Version {
 func (f *fuzzer) executor() *executor {
 	x := newExecutor(f.dial)
 	x.roundTrip(f.far)
-	x.closeWait = f.cfg.Patience
-	x.closeKnown = func(sig string) bool { _, known := f.closed.Load(sig); return known }
+	x.closeWait = min(quickWait, f.cfg.Patience) // a finding waits longer
+	x.closeKnown = func(sig string) bool { _, known := f.closed.LoadOrStore(sig, true); return known }
+	x.closeForget = func(sig string) { f.closed.Delete(sig) }
 	return x
 }
 
@@ -348,10 +350,10 @@ func (f *fuzzer) work(ctx context.Context, id int) {
 			f.learn(s, r, seed)
 		}
 		for i := range r.troubles {
-			f.alarm(ctx, alarm{&r.troubles[i], s})
+			f.alarm(ctx, alarm{&r.troubles[i], s, f.ring(id).before(s)})
 		}
 		if r.dialErr != nil && ctx.Err() == nil {
-			f.alarm(ctx, alarm{nil, s})
+			f.alarm(ctx, alarm{script: s})
 			f.wait(ctx, 20*time.Millisecond)
 		}
 	}
@@ -370,9 +372,6 @@ func (f *fuzzer) alarm(ctx context.Context, a alarm) {
 		f.mu.Unlock()
 		if known != nil {
 			return
-		}
-		if t.oracle == OracleClose {
-			f.closed.Store(t.signature, true)
 		}
 	}
 	select {

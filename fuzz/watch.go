@@ -171,7 +171,7 @@ func (f *fuzzer) deaf(ctx context.Context, wait time.Duration) *trouble {
 // look follows what a worker has told.
 func (f *fuzzer) look(ctx context.Context, a alarm) {
 	if a.trouble != nil {
-		f.found(ctx, a.trouble, a.script)
+		f.found(ctx, a.trouble, a.script, a.before...)
 		f.heal(ctx)
 		return
 	}
@@ -251,6 +251,7 @@ func (f *fuzzer) fires(ctx context.Context, s *Script, want *trouble, fresh bool
 		return nil
 	}
 	f.replay.closeKnown = func(string) bool { return want.oracle != OracleClose }
+	f.replay.closeForget = nil
 	f.replay.closeWait = wait
 	r := f.replay.run(ctx, s)
 	var hit *trouble
@@ -351,7 +352,7 @@ func (f *fuzzer) known(t *trouble) bool {
 }
 
 // found records a trouble, confirms it and makes its script smaller.
-func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script) {
+func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script, before ...*Script) {
 	if f.known(t) {
 		return
 	}
@@ -369,7 +370,7 @@ func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script) {
 	f.mu.Unlock()
 	f.tell(Event{Finding: x})
 	if s != nil && (f.own || !f.sick || t.oracle.Class() == "rule") {
-		f.settleFinding(ctx, x, t)
+		f.settleFinding(ctx, x, t, before)
 	}
 	if err := f.write(x); err != nil {
 		f.tell(Event{Note: err.Error()})
@@ -380,11 +381,17 @@ func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script) {
 	}
 }
 
-// settleFinding confirms a finding by replays on a fresh target, and makes its script smaller.
-func (f *fuzzer) settleFinding(ctx context.Context, x *Finding, t *trouble) {
+// settleFinding confirms a finding by replays on a fresh target, and makes its script smaller. Where it does not come
+// back alone it may do so behind what was sent before.
+func (f *fuzzer) settleFinding(ctx context.Context, x *Finding, t *trouble, before []*Script) {
+	patience := f.cfg.Patience
 	confirm := func(s *Script) (hits int, last *trouble) {
-		for range f.cfg.Replays {
-			if hit := f.fires(ctx, s, t, true, f.cfg.Patience); hit != nil {
+		for i := range f.cfg.Replays {
+			wait := patience
+			if i > 0 && t.oracle == OracleClose { // what was waited for once at length
+				wait = min(patience, quickWait)
+			}
+			if hit := f.fires(ctx, s, t, true, wait); hit != nil {
 				hits++
 				last = hit
 			}
@@ -396,9 +403,15 @@ func (f *fuzzer) settleFinding(ctx context.Context, x *Finding, t *trouble) {
 	}
 	var last *trouble
 	var small *Script
-	if f.fires(ctx, x.Script, t, true, f.cfg.Patience) != nil && f.cfg.Minimise > 0 {
+	alone := f.fires(ctx, x.Script, t, true, min(patience, quickWait)) != nil
+	if !alone && f.own && len(before) > 0 { // a session may have been left by what the same worker did before
+		if whole := joined(append(before, x.Script)); f.fires(ctx, whole, t, true, min(patience, quickWait)) != nil {
+			x.Script, alone = whole, true
+		}
+	}
+	if alone && f.cfg.Minimise > 0 {
 		limit, wait := f.cfg.Minimise, min(quickWait, f.cfg.Patience)
-		if t.warn {
+		if t.warn || t.oracle.Class() == "rule" {
 			limit /= 4
 		}
 		if t.oracle == OracleClose { // each replay waits in vain
