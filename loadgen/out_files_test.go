@@ -80,6 +80,44 @@ func TestLatencyJSONHasPercentiles(t *testing.T) {
 	}
 }
 
+// The lines of a result are broken between values only.
+func TestBreakLines(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{`{}`, `{}`},
+		{`{"a":[],"b":{}}`, "{\n  \"a\": [],\n  \"b\": {}\n}"},
+		{`{"a":[{"b":1,"c":[2,3]},4],"d":"x,y:{\"}"}`, "{\n  \"a\": [\n    {\"b\": 1, \"c\": [2, 3]},\n    4\n  ],\n  \"d\": \"x,y:{\\\"}\"\n}"},
+	} {
+		if diff := cmp.Diff(tt.want, string(breakLines([]byte(tt.in), 2))); diff != "" {
+			t.Error(diff)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var gen func(depth int) any
+		gen = func(depth int) any {
+			switch rapid.IntRange(0, 3-min(depth, 2)).Draw(t, "kind") {
+			case 2:
+				return []any{gen(depth + 1), gen(depth + 1)}
+			case 3:
+				return map[string]any{rapid.String().Draw(t, "key"): gen(depth + 1), "": gen(depth + 1)}
+			case 1:
+				return rapid.String().Draw(t, "text")
+			}
+			return rapid.Float64Range(-1e9, 1e9).Draw(t, "number")
+		}
+		text, err := json.Marshal(gen(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again bytes.Buffer
+		if err := json.Compact(&again, breakLines(text, rapid.IntRange(0, 4).Draw(t, "depth"))); err != nil {
+			t.Fatal(err)
+		}
+		if again.String() != string(text) {
+			t.Fatalf("%s became %s", text, again.String())
+		}
+	})
+}
+
 func TestReadResultRefuses(t *testing.T) {
 	good := func(change func(map[string]any)) string {
 		var b bytes.Buffer

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +19,66 @@ const (
 	maxSeconds    = 10_000_000
 )
 
-// WriteJSON writes the result as it is read again by [ReadResult].
+// WriteJSON writes the result as it is read again by [ReadResult]: a field to a line, and a line for each second and histogram.
 func (r *Result) WriteJSON(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(r)
+	if err := enc.Encode(r); err != nil {
+		return err
+	}
+	_, err := w.Write(breakLines(b.Bytes(), 2))
+	return err
+}
+
+// breakLines indents JSON down to a depth; what lies deeper stays on the line it begins on. A result has a thousand
+// seconds, each of a hundred numbers: a number to a line would be read by nobody.
+func breakLines(text []byte, depth int) []byte {
+	out := make([]byte, 0, len(text)+len(text)/8)
+	level, quoted := 0, false
+	line := func(n int) {
+		out = append(out, '\n')
+		for range n {
+			out = append(out, "  "...)
+		}
+	}
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case quoted:
+			if c == '\\' {
+				out = append(out, c)
+				i++
+				c = text[i]
+			} else {
+				quoted = c != '"'
+			}
+			out = append(out, c)
+		case c == '"':
+			quoted = true
+			out = append(out, c)
+		case c == '{' || c == '[':
+			level++
+			out = append(out, c)
+			if empty := text[i+1] == '}' || text[i+1] == ']'; level <= depth && !empty {
+				line(level)
+			}
+		case c == '}' || c == ']':
+			level--
+			if last := text[i-1]; level < depth && last != '{' && last != '[' {
+				line(level)
+			}
+			out = append(out, c)
+		case c == ',' && level <= depth:
+			out = append(out, c)
+			line(level)
+		case c == ',' || c == ':':
+			out = append(out, c, ' ')
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // ReadResult reads a result that WriteJSON has written.

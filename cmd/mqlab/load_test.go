@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -258,6 +261,54 @@ func TestLive(t *testing.T) {
 	}
 	if got := run(true, false, "xterm"); !strings.Contains(got, "\x1b") {
 		t.Errorf("on a terminal: %q", got)
+	}
+}
+
+// watcher calls seen once the text has been written.
+type watcher struct {
+	lockedBuffer
+	text string
+	seen func()
+}
+
+func (w *watcher) Write(p []byte) (int, error) {
+	n, err := w.lockedBuffer.Write(p)
+	if strings.Contains(w.String(), w.text) {
+		w.seen()
+	}
+	return n, err
+}
+
+// An interrupt ends the run early, and what was measured until then is written.
+func TestLoadInterrupted(t *testing.T) {
+	e, stdout, _ := testEnv(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	e.ctx = ctx
+	log := &watcher{text: "1 s hold: ", seen: cancel}
+	e.stderr = log
+	file := filepath.Join(t.TempDir(), "result.json")
+	code := run(strings.Fields("mqlab load --clients 5 --rate 50 --qos 1 --duration 10m --drain 200ms --json "+file), e)
+	if code != exitInterrupted {
+		t.Errorf("exit code %d: %s", code, log)
+	}
+	if !strings.Contains(stdout.String(), "The run ended before its plan: ") {
+		t.Errorf("the result does not say so: %s", stdout)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := loadgen.ReadResult(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Stopped == "" || r.Totals.Published == 0 || len(r.Series) == 0 || r.Elapsed > time.Minute {
+		t.Errorf("stopped %q after %v, %d published, %d seconds", r.Stopped, r.Elapsed, r.Totals.Published, len(r.Series))
+	}
+	if !strings.Contains(log.String(), "in this process: its work counts as the generator's") {
+		t.Errorf("nothing says where the broker runs: %s", log)
 	}
 }
 
