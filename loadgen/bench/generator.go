@@ -250,92 +250,15 @@ func benchConnections(ctx context.Context, servers []server, n int, out io.Write
 	return nil
 }
 
-// connections runs the idle clients in a process of their own, whose memory nothing else has grown.
 func connections(ctx context.Context, s server, n int) ([]string, error) {
 	p, err := s.start(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer p.stop()
-	self, err := os.Executable()
+	f, server, err := idleRun(ctx, "mqtt://"+p.addr(), n, false, p)
 	if err != nil {
 		return nil, err
 	}
-	before, err := p.usage()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, idleArg, p.addr(), strconv.Itoa(n))
-	said, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	var up string
-	var connecting, own float64
-	_, connected := fmt.Fscan(said, &up)
-	after, used := p.usage()
-	_, scanned := fmt.Fscan(said, &connecting, &own)
-	if err := cmd.Wait(); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(connected, used, scanned); err != nil {
-		return nil, err
-	}
-	return []string{s.name, ui.Rate(float64(n) / connecting), ui.Bytes(int64(own)), ui.Bytes((after.rss - before.rss) / int64(n))}, nil
-}
-
-// idleArg makes this program a number of clients that do nothing. It prints "up" a second after all are connected, and at
-// the end how many seconds they took to connect and the bytes that each has added to the process.
-const idleArg = "idle"
-
-func idleClients(ctx context.Context, addr, count string, out io.Writer) error {
-	n, err := strconv.Atoi(count)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	warm := scenarios.Group{Name: "warm", Count: 1, KeepAlive: 10 * time.Minute}
-	run := func(g scenarios.Group, progress func(*loadgen.Snapshot)) (*loadgen.Result, error) {
-		w := &scenarios.Workload{
-			Kind: scenarios.KindWorkload, Title: "idle connections", Drain: time.Second,
-			Clients: []scenarios.Group{g}, Phases: []scenarios.Phase{{Kind: "idle", For: 3 * time.Second}},
-		}
-		return loadgen.Run(ctx, loadgen.Config{Workload: w.Resolved(), Target: "mqtt://" + addr, Progress: progress})
-	}
-	// A run of one client, so that what every run needs is not counted as the clients'.
-	var before, after int64
-	rss := func(at *int64) func(*loadgen.Snapshot) {
-		return func(*loadgen.Snapshot) {
-			if u, err := treeUsage(os.Getpid()); err == nil {
-				*at = u.rss
-			}
-		}
-	}
-	if _, err := run(warm, rss(&before)); err != nil {
-		return err
-	}
-	warm.Count, warm.Name = n, "idle"
-	seconds := 0
-	r, err := run(warm, func(s *loadgen.Snapshot) {
-		if s.Connected < n {
-			return
-		}
-		rss(&after)(s)
-		if seconds++; seconds == 2 {
-			fmt.Fprintln(out, "up")
-		}
-	})
-	if err != nil {
-		return err
-	}
-	if int(r.Totals.Connects) != n || after == 0 {
-		return fmt.Errorf("%d of %d clients connected", r.Totals.Connects, n)
-	}
-	_, err = fmt.Fprintln(out, r.Connecting.Seconds(), float64(after-before)/float64(n))
-	return err
+	return []string{s.name, ui.Rate(float64(n) / f.connecting), ui.Bytes(int64(f.each)), ui.Bytes(server / int64(n))}, nil
 }

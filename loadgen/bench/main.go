@@ -29,8 +29,8 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) == 4 && os.Args[1] == idleArg {
-		if err := idleClients(ctx, os.Args[2], os.Args[3], os.Stdout); err != nil {
+	if len(os.Args) == 5 && os.Args[1] == idleArg {
+		if err := idleClients(ctx, os.Args[2:], os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -55,6 +55,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return benchBrokers(ctx, args[1:], out)
 	case "generator":
 		return benchGenerator(ctx, args[1:], out)
+	case "clients":
+		return benchClients(ctx, args[1:], out)
 	}
 	return fmt.Errorf("%q cannot be measured; say brokers, generator or clients", args[0])
 }
