@@ -109,7 +109,7 @@ func look(ctx context.Context, f flawed.Flaw, seed uint64, limit time.Duration, 
 	told := map[*fuzz.Finding]int{}
 	sum, err := fuzz.Run(ctx, fuzz.Config{
 		Target: fuzz.Target{Cmd: fmt.Sprintf("'%s' serve %s {port}", exe, f.Name)},
-		Name:   f.Name, Seed: seed, Time: limit, Out: out,
+		Name:   f.Name, Seed: seed, Time: limit, Out: out, Resources: 4 * time.Second,
 		Events: func(e fuzz.Event) {
 			if e.Finding == nil || !slices.Contains(f.Oracles, e.Finding.Oracle) {
 				return
