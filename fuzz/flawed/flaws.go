@@ -18,67 +18,99 @@ func All() []Flaw {
 	return []Flaw{
 		{
 			"panic-unsubscribe", "CONNECT, SUBSCRIBE with several filters, UNSUBSCRIBE of one that was not subscribed: a nil map is written",
-			3, []fuzz.Oracle{fuzz.OracleDied}, panicUnsubscribe,
+			3,
+			[]fuzz.Oracle{fuzz.OracleDied},
+			panicUnsubscribe,
 		},
 		{
 			"panic-pubrel", "CONNECT, PUBLISH at QoS 2, PUBREL of another Packet Identifier: an index out of range",
-			3, []fuzz.Oracle{fuzz.OracleDied}, panicPubrel,
+			3,
+			[]fuzz.Oracle{fuzz.OracleDied},
+			panicPubrel,
 		},
 		{
 			"panic-will-takeover", "CONNECT with a Will, then a CONNECT of the same client without one: a nil pointer",
-			2, []fuzz.Oracle{fuzz.OracleDied}, panicWillTakeover,
+			2,
+			[]fuzz.Oracle{fuzz.OracleDied},
+			panicWillTakeover,
 		},
 		{
 			"deadlock", "CONNECT, SUBSCRIBE to a Shared Subscription, UNSUBSCRIBE from it: a lock that every PUBLISH takes is kept",
-			3, []fuzz.Oracle{fuzz.OracleHang}, deadlock,
+			3,
+			[]fuzz.Oracle{fuzz.OracleHang},
+			deadlock,
 		},
 		{
 			"deaf-long-lived", "CONNECT with a retained Will, and the connection is dropped: connections that are open get no message any more, new ones do",
-			2, []fuzz.Oracle{fuzz.OracleHang, fuzz.OracleDelivery}, deafLongLived,
+			2,
+			[]fuzz.Oracle{fuzz.OracleHang, fuzz.OracleDelivery},
+			deafLongLived,
 		},
 		{
 			"leak-connection", "CONNECT, SUBSCRIBE, UNSUBSCRIBE, and the client leaves: its socket and two goroutines stay",
-			3, []fuzz.Oracle{fuzz.OracleLeak}, leakConnection,
+			3,
+			[]fuzz.Oracle{fuzz.OracleLeak},
+			leakConnection,
 		},
 		{
 			"grow-memory", "CONNECT, SUBSCRIBE, the same SUBSCRIBE again: a mebibyte is kept for good",
-			3, []fuzz.Oracle{fuzz.OracleMemory}, growMemory,
+			3,
+			[]fuzz.Oracle{fuzz.OracleMemory},
+			growMemory,
 		},
 		{
 			"grow-address-space", "CONNECT, retained PUBLISH, SUBSCRIBE: 256 MiB of addresses are reserved for good, and not touched",
-			3, []fuzz.Oracle{fuzz.OracleMemory}, growAddressSpace,
+			3,
+			[]fuzz.Oracle{fuzz.OracleMemory},
+			growAddressSpace,
 		},
 		{
 			"qos2-twice", "CONNECT, PUBLISH at QoS 2, the same again before PUBREL: the next QoS 2 message of somebody else comes twice",
-			3, []fuzz.Oracle{fuzz.OracleDelivery}, qos2Twice,
+			3,
+			[]fuzz.Oracle{fuzz.OracleDelivery},
+			qos2Twice,
 		},
 		{
 			"qos1-lost", "CONNECT, SUBSCRIBE, a message at QoS 1 that is not acknowledged, and the client leaves: the next QoS 1 message of somebody else is lost",
-			3, []fuzz.Oracle{fuzz.OracleDelivery, fuzz.OracleHang}, qos1Lost,
+			3,
+			[]fuzz.Oracle{fuzz.OracleDelivery, fuzz.OracleHang},
+			qos1Lost,
 		},
 		{
 			"malformed-suback", "CONNECT, SUBSCRIBE, another SUBSCRIBE with the same Packet Identifier: SUBACK has a Reason Code that does not exist",
-			3, []fuzz.Oracle{fuzz.OracleMalformed}, malformedSuback,
+			3,
+			[]fuzz.Oracle{fuzz.OracleMalformed},
+			malformedSuback,
 		},
 		{
 			"wrong-puback", "CONNECT, PUBLISH at QoS 2, PUBLISH at QoS 1 before PUBREL: PUBACK has the identifier of the former",
-			3, []fuzz.Oracle{fuzz.OracleRule}, wrongPuback,
+			3,
+			[]fuzz.Oracle{fuzz.OracleRule},
+			wrongPuback,
 		},
 		{
 			"spin", "CONNECT, two PINGREQ in a row, and the connection is dropped: a goroutine runs in circles",
-			3, []fuzz.Oracle{fuzz.OracleSpin}, spin,
+			3,
+			[]fuzz.Oracle{fuzz.OracleSpin},
+			spin,
 		},
 		{
 			"stop-accepting", "CONNECT, SUBSCRIBE, a second CONNECT: the listener is closed, connections live on",
-			3, []fuzz.Oracle{fuzz.OracleDeaf}, stopAccepting,
+			3,
+			[]fuzz.Oracle{fuzz.OracleDeaf},
+			stopAccepting,
 		},
 		{
 			"takeover-race", "two clients are taken over at the same moment: a map is written by both",
-			4, []fuzz.Oracle{fuzz.OracleDied}, takeoverRace,
+			4,
+			[]fuzz.Oracle{fuzz.OracleDied},
+			takeoverRace,
 		},
 		{
 			"retained-mixed-up", "CONNECT, retained PUBLISH, an empty one to the same topic: retained messages of all topics have the payload of that one",
-			3, []fuzz.Oracle{fuzz.OracleDelivery}, retainedMixedUp,
+			3,
+			[]fuzz.Oracle{fuzz.OracleDelivery},
+			retainedMixedUp,
 		},
 		{"none", "no flaw: nothing may be found, however long it is looked for", 0, nil, func(*Server) hooks { return hooks{} }},
 	}
@@ -97,14 +129,16 @@ func panicUnsubscribe(*Server) hooks {
 		case *codec.Unsubscribe:
 			for _, f := range p.Filters {
 				if l.noted("several") > 0 && l.noted("filter "+f) == 0 {
-					var removed map[string]bool
-					removed[f] = true
+					remove(nil, f)
 				}
 			}
 		}
 		return frame
 	}}
 }
+
+// remove keeps in mind that a filter is gone.
+func remove(removed map[string]bool, filter string) { removed[filter] = true }
 
 func panicPubrel(*Server) hooks {
 	return hooks{up: func(l *link, p codec.Packet, frame []byte) []byte {

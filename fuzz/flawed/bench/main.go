@@ -51,8 +51,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	columns := []ui.Column{
-		{Title: "flaw"}, {Title: "found by"}, {Title: "seconds", Right: true}, {Title: "scripts", Right: true},
-		{Title: "steps", Right: true}, {Title: "packets", Right: true}, {Title: "shortest", Right: true}, {Title: "signature"},
+		{Title: "flaw"},
+		{Title: "found by"},
+		{Title: "seconds", Right: true},
+		{Title: "scripts", Right: true},
+		{Title: "steps", Right: true},
+		{Title: "packets", Right: true},
+		{Title: "shortest", Right: true},
+		{Title: "signature"},
 	}
 	var rows [][]string
 	missed := 0
