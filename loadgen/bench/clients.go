@@ -161,14 +161,15 @@ func idleClients(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	run := func(n int, progress func(*loadgen.Snapshot)) (*loadgen.Result, error) {
-		g := scenarios.Group{Name: "idle", Count: n, KeepAlive: 10 * time.Minute}
+		g, hold := scenarios.Group{Name: "idle", Count: n, KeepAlive: 10 * time.Minute}, 5*time.Second
 		if subscribed {
-			g.KeepAlive = max(2*time.Second, time.Duration(n/10_000)*time.Second)
+			g.KeepAlive = max(4*time.Second, time.Duration(n/5000)*time.Second)
+			hold = g.KeepAlive + 3*time.Second
 			g.Subscribe = []scenarios.Subscription{{Filter: "bench/clients/{index}", QoS: 1}}
 		}
 		w := &scenarios.Workload{
 			Kind: scenarios.KindWorkload, Title: "idle clients", Drain: time.Second,
-			Clients: []scenarios.Group{g}, Phases: []scenarios.Phase{{Kind: "idle", For: 5 * time.Second}},
+			Clients: []scenarios.Group{g}, Phases: []scenarios.Phase{{Kind: "idle", For: hold}},
 		}
 		cfg.Workload, cfg.Progress = w.Resolved(), progress
 		return loadgen.Run(ctx, cfg)
