@@ -119,12 +119,11 @@ type publication struct {
 	arrival arrival
 	shift   float64
 
-	payload  *scenarios.Template
-	filler   []byte // of generated payloads, or the file's content
-	place    proofPlace
-	props    propTemplates
-	request  bool // has a Response Topic
-	constant bool // the payload's text is the same for all messages
+	payload *scenarios.Template
+	filler  []byte // of generated payloads, or the file's content
+	place   proofPlace
+	props   propTemplates
+	request bool // has a Response Topic
 }
 
 // filler is what generated payloads hold behind the header: printable, and the same in every run.
@@ -145,7 +144,7 @@ func newPlan(cfg *Config) (*plan, error) {
 	w := cfg.Workload.Resolved()
 	p := &plan{
 		cfg: cfg, w: w, run: cfg.Run, seed: w.Seed, phases: w.Phases, closed: w.Model == "closed", max: cfg.Max,
-		window: w.Window, verify: !cfg.NoVerify, counts: map[string]int{}, wall: cfg.Now, sources: cfg.Sources,
+		window: w.Window, verify: !cfg.NoVerify && !w.NoVerify, counts: map[string]int{}, wall: cfg.Now, sources: cfg.Sources,
 	}
 	if p.wall == nil {
 		p.wall = time.Now
@@ -327,7 +326,6 @@ func (p *plan) publication(parse *templates, g *group, sp *scenarios.Publication
 		if parse.err != nil {
 			return pub, nil
 		}
-		_, pub.constant = pub.payload.Constant()
 		switch {
 		case pub.payload.Varies().Has(scenarios.VariesProof):
 			pub.place = proofInText
@@ -347,12 +345,16 @@ func (p *plan) publication(parse *templates, g *group, sp *scenarios.Publication
 	default:
 		pub.filler = makeFiller(largest(sp.Size))
 		pub.place = proofHead
-		if smallest(sp.Size) < proofSize {
+		switch {
+		case smallest(sp.Size) >= proofSize || !p.verify:
+		case g.version == codec.V5:
+			pub.place = proofProperty5
+		default:
 			p.notes = append(p.notes, fmt.Sprintf(
 				"messages of group %s to %s that are smaller than %d bytes carry no proof and are not verified", g.Name, sp.Topic, proofSize))
 		}
 	}
-	if pub.place == proofNone {
+	if pub.place == proofNone && p.verify {
 		p.notes = append(p.notes, fmt.Sprintf(
 			"messages of group %s to %s carry the user's payload without {proof} and are not verified", g.Name, sp.Topic))
 	}

@@ -361,9 +361,9 @@ func (w *worker) appendPublish(c *client, e *emitter, m *message, topicIndex int
 	if pub.payload != nil {
 		payload = w.makeText(c, pub, m, header[:], topicIndex)
 		n = len(payload)
-	} else if pub.place != proofHead && pub.File != "" {
+	} else if pub.File != "" {
 		n = len(payload)
-	} else if n = pub.size(draw(w.p.seed, forSize, uint64(c.number())<<16|uint64(pub.ordinal), m.k)); n < proofSize {
+	} else if n = pub.size(draw(w.p.seed, forSize, uint64(c.number())<<16|uint64(pub.ordinal), m.k)); n < proofSize && place == proofHead {
 		place = proofNone
 	}
 	payload = payload[:n]

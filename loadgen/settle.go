@@ -153,7 +153,11 @@ func (r *runner) settle() (rows [3]LedgerRow, bytes int64) {
 				acc, granted = &who.c.recv.account, who.c.recv.match(name, who.c == c).qos
 			}
 			qos := min(sent, granted)
-			tallies[qos].Add(acc.settle(c, e, stream, claim, acc.find(key), qos))
+			t := acc.settle(c, e, stream, claim, acc.find(key), qos)
+			if who.s != nil {
+				t.Reordered = 0 // the members of a shared subscription overtake one another
+			}
+			tallies[qos].Add(t)
 		}
 	})
 	for _, w := range r.workers {
