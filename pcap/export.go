@@ -1,10 +1,8 @@
 package pcap
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
-	"net/netip"
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
@@ -19,7 +17,6 @@ type Export struct {
 
 	w    *pcapng.Writer
 	last int64
-	v6   map[netip.Addr]netip.Addr
 	// Dropped counts packets that were left out: those with missing bytes, and with Anonymize those whose fields
 	// cannot be told apart.
 	Dropped int
@@ -31,29 +28,7 @@ func NewExport(w io.Writer) (*Export, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Export{w: pw, v6: make(map[netip.Addr]netip.Addr)}, nil
-}
-
-// maxMapped bounds the IPv6 addresses told apart; beyond them they share one.
-const maxMapped = 1 << 16
-
-// ipv4 returns the address itself, or one of the range for tests, 198.18.0.0/15, that stands for an IPv6 address.
-func (e *Export) ipv4(a netip.AddrPort) netip.AddrPort {
-	addr := a.Addr().Unmap()
-	if addr.Is4() {
-		return netip.AddrPortFrom(addr, a.Port())
-	}
-	to, ok := e.v6[addr]
-	if !ok {
-		n := min(len(e.v6), maxMapped)
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], 198<<24|18<<16+uint32(n)+1)
-		to = netip.AddrFrom4(b)
-		if n < maxMapped {
-			e.v6[addr] = to
-		}
-	}
-	return netip.AddrPortFrom(to, a.Port())
+	return &Export{w: pw}, nil
 }
 
 // Packet writes a packet.
@@ -77,7 +52,7 @@ func (e *Export) Packet(p *Packet) error {
 	s, ok := p.Stream.Value.(*pcapng.Stream)
 	if !ok {
 		var err error
-		if s, err = e.w.Stream(at, e.ipv4(client), e.ipv4(server)); err != nil {
+		if s, err = e.w.Stream(at, client, server); err != nil {
 			return fmt.Errorf("write the capture: %w", err)
 		}
 		p.Stream.Value = s

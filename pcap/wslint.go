@@ -180,7 +180,8 @@ func (l *Lint) websocket(st *Stream, s *lintStream, p *Packet) error {
 	if m, ok := p.MQTT.(*codec.Connack); ok && m.Reason == 0 {
 		s.ws.text = true
 		return tell(&wsBreach{
-			wsPlace{p.File, p.Frame, p.Nanos}, "MQTT-6.0.0-1", codec.Server,
+			wsPlace{p.File, p.Frame, p.Nanos},
+			"MQTT-6.0.0-1", codec.Server,
 			"a receiver of a text frame closes the connection", "it accepts a CONNECT that came in one",
 		})
 	}

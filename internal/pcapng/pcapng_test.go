@@ -24,7 +24,7 @@ var (
 )
 
 // conversation is a CONNECT, a CONNACK and a large PUBLISH.
-func conversation(t *testing.T) ([]byte, []byte) {
+func conversation(t *testing.T, client, server netip.AddrPort) ([]byte, []byte) {
 	t.Helper()
 	var file bytes.Buffer
 	w, err := NewWriter(&file, RawIP, "a comment of odd length")
@@ -53,45 +53,67 @@ func conversation(t *testing.T) ([]byte, []byte) {
 }
 
 func TestAnotherReaderReadsIt(t *testing.T) {
-	file, fromClient := conversation(t)
-	r, err := pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.DefaultNgReaderOptions)
-	if err != nil {
+	for _, tt := range []struct {
+		name           string
+		client, server netip.AddrPort
+		layer          gopacket.LayerType
+	}{
+		{"IPv4", client, server, layers.LayerTypeIPv4},
+		{"IPv4 written as IPv6", netip.MustParseAddrPort("[::ffff:127.0.0.1]:50001"), server, layers.LayerTypeIPv4},
+		{"IPv6", netip.MustParseAddrPort("[2001:db8::1]:50001"), netip.MustParseAddrPort("[2001:db8:1:2:3:4:5:6]:1883"), layers.LayerTypeIPv6},
+		{"one of each", client, netip.MustParseAddrPort("[::1]:1883"), layers.LayerTypeIPv6},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file, fromClient := conversation(t, tt.client, tt.server)
+			r, err := pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.DefaultNgReaderOptions)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []byte
+			first := true
+			for {
+				data, info, err := r.ReadPacketData()
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if first && !info.Timestamp.Equal(begin) {
+					t.Errorf("the first packet is of %v, want %v", info.Timestamp, begin)
+				}
+				first = false
+				p := gopacket.NewPacket(data, tt.layer, gopacket.Default)
+				if p.ErrorLayer() != nil {
+					t.Fatal(p.ErrorLayer().Error())
+				}
+				if tt.layer == layers.LayerTypeIPv4 && sum(data[:20], 0) != 0xFFFF {
+					t.Error("the checksum of an IP header is wrong")
+				}
+				tcp := p.Layer(layers.LayerTypeTCP).(*layers.TCP)
+				if err := tcp.SetNetworkLayerForChecksum(p.NetworkLayer()); err != nil {
+					t.Fatal(err)
+				}
+				if again, err := tcp.ComputeChecksum(); err != nil || again != 0 {
+					t.Errorf("the checksum of a segment leaves %#x, %v", again, err)
+				}
+				if tcp.DstPort == 1883 {
+					got = append(got, tcp.Payload...)
+					from, to := p.NetworkLayer().NetworkFlow().Endpoints()
+					if tt.name == "IPv6" && (from.String() != tt.client.Addr().String() || to.String() != tt.server.Addr().String()) {
+						t.Errorf("a packet goes from %v to %v", from, to)
+					}
+				}
+			}
+			if !bytes.Equal(got, fromClient) {
+				t.Errorf("%d bytes came from the client, want %d", len(got), len(fromClient))
+			}
+		})
+	}
+	if w, err := NewWriter(io.Discard, RawIP, ""); err != nil {
 		t.Fatal(err)
-	}
-	var got []byte
-	first := true
-	for {
-		data, info, err := r.ReadPacketData()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first && !info.Timestamp.Equal(begin) {
-			t.Errorf("the first packet is of %v, want %v", info.Timestamp, begin)
-		}
-		first = false
-		p := gopacket.NewPacket(data, layers.LayerTypeIPv4, gopacket.Default)
-		if p.ErrorLayer() != nil {
-			t.Fatal(p.ErrorLayer().Error())
-		}
-		ip, tcp := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4), p.Layer(layers.LayerTypeTCP).(*layers.TCP)
-		if sum(data[:20], 0) != 0xFFFF {
-			t.Error("the checksum of an IP header is wrong")
-		}
-		if err := tcp.SetNetworkLayerForChecksum(ip); err != nil {
-			t.Fatal(err)
-		}
-		if again, err := tcp.ComputeChecksum(); err != nil || again != 0 {
-			t.Errorf("the checksum of a segment leaves %#x, %v", again, err)
-		}
-		if tcp.DstPort == 1883 {
-			got = append(got, tcp.Payload...)
-		}
-	}
-	if !bytes.Equal(got, fromClient) {
-		t.Errorf("%d bytes came from the client, want %d", len(got), len(fromClient))
+	} else if _, err := w.Stream(begin, netip.AddrPort{}, server); err == nil {
+		t.Error("a connection from nowhere is taken")
 	}
 }
 
@@ -103,7 +125,7 @@ func TestTsharkDissectsMQTT(t *testing.T) {
 		}
 		t.Skip("tshark is not installed")
 	}
-	file, _ := conversation(t)
+	file, _ := conversation(t, netip.MustParseAddrPort("[2001:db8::1]:50001"), netip.MustParseAddrPort("[2001:db8::2]:1883"))
 	name := filepath.Join(t.TempDir(), "a.pcapng")
 	if err := os.WriteFile(name, file, 0o644); err != nil {
 		t.Fatal(err)

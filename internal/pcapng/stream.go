@@ -2,16 +2,18 @@ package pcapng
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"time"
 )
 
-// Stream is a synthetic TCP connection over IPv4 in a capture of link type RawIP. Times must not
+// Stream is a synthetic TCP connection over IPv4 or IPv6 in a capture of link type RawIP. Times must not
 // go backwards. Its bytes are acknowledged at once and nothing is lost.
 type Stream struct {
 	w    *Writer
 	ends [2]end // client, server
 	open bool
+	v6   bool
 }
 
 type end struct {
@@ -30,9 +32,15 @@ const (
 // maxSegment is the payload of one packet: a common MTU less the headers.
 const maxSegment = 1460
 
-// Stream opens a connection between two IPv4 addresses with a complete handshake.
+// Stream opens a connection with a complete handshake: over IPv4 where both addresses are of it, else over IPv6.
 func (p *Writer) Stream(at time.Time, client, server netip.AddrPort) (*Stream, error) {
+	if !client.IsValid() || !server.IsValid() {
+		return nil, fmt.Errorf("write a capture: a connection needs two addresses, not %v and %v", client, server)
+	}
+	client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
+	server = netip.AddrPortFrom(server.Addr().Unmap(), server.Port())
 	s := &Stream{w: p, open: true, ends: [2]end{{client, 1000}, {server, 5000}}}
+	s.v6 = !client.Addr().Is4() || !server.Addr().Is4()
 	s.segment(at, 0, syn, nil, "")
 	s.ends[0].seq++
 	s.segment(at, 1, syn|ack, nil, "")
@@ -76,19 +84,35 @@ func (s *Stream) Close(at time.Time, byServer bool) error {
 	return s.w.err
 }
 
-// segment writes one TCP segment in an IPv4 packet.
+// segment writes one TCP segment in an IP packet.
 func (s *Stream) segment(at time.Time, from int, flags byte, payload []byte, comment string) {
 	src, dst := s.ends[from], s.ends[1-from]
-	b := make([]byte, 40, 40+len(payload))
-	b[0] = 0x45
-	binary.BigEndian.PutUint16(b[2:], uint16(40+len(payload)))
-	binary.BigEndian.PutUint16(b[6:], 0x4000) // do not fragment
-	b[8], b[9] = 64, 6
-	copy(b[12:], src.addr.Addr().AsSlice())
-	copy(b[16:], dst.addr.Addr().AsSlice())
-	binary.BigEndian.PutUint16(b[10:], ^sum(b[:20], 0))
-
-	tcp := b[20:]
+	size := 20 + len(payload) // of the segment
+	var b []byte
+	var partial uint32 // the part of the checksum that stands for the addresses
+	if s.v6 {
+		b = make([]byte, 60, 40+size)
+		b[0] = 6 << 4
+		binary.BigEndian.PutUint16(b[4:], uint16(size))
+		b[6], b[7] = 6, 64
+		from, to := src.addr.Addr().As16(), dst.addr.Addr().As16()
+		copy(b[8:], from[:])
+		copy(b[24:], to[:])
+		partial = uint32(sum(b[8:40], uint32(6+size)))
+	} else {
+		b = make([]byte, 40, 20+size)
+		b[0] = 0x45
+		binary.BigEndian.PutUint16(b[2:], uint16(20+size))
+		binary.BigEndian.PutUint16(b[6:], 0x4000) // do not fragment
+		b[8], b[9] = 64, 6
+		from, to := src.addr.Addr().As4(), dst.addr.Addr().As4()
+		copy(b[12:], from[:])
+		copy(b[16:], to[:])
+		binary.BigEndian.PutUint16(b[10:], ^sum(b[:20], 0))
+		partial = uint32(sum(b[12:20], uint32(6+size)))
+	}
+	head := len(b) - 20
+	tcp := b[head:]
 	binary.BigEndian.PutUint16(tcp, src.addr.Port())
 	binary.BigEndian.PutUint16(tcp[2:], dst.addr.Port())
 	binary.BigEndian.PutUint32(tcp[4:], src.seq)
@@ -98,9 +122,7 @@ func (s *Stream) segment(at time.Time, from int, flags byte, payload []byte, com
 	tcp[12], tcp[13] = 5<<4, flags
 	binary.BigEndian.PutUint16(tcp[14:], 65535)
 	b = append(b, payload...)
-	pseudo := append(append([]byte{}, b[12:20]...), 0, 6, 0, 0)
-	binary.BigEndian.PutUint16(pseudo[10:], uint16(20+len(payload)))
-	binary.BigEndian.PutUint16(b[36:], ^sum(b[20:], uint32(sum(pseudo, 0))))
+	binary.BigEndian.PutUint16(b[head+16:], ^sum(b[head:], partial))
 	_ = s.w.Packet(at, b, comment) // kept in s.w.err
 }
 
