@@ -1,17 +1,18 @@
-// Package pcap finds MQTT in network captures: files in the formats pcap and pcapng, plain or compressed,
-// streams of either, and live interfaces.
+// Package pcap finds MQTT in network captures: files in the formats pcap and pcapng, plain or compressed
+// by gzip or zstd, streams of either, and live interfaces.
 //
 // Start from [Dissector]: it takes frames, puts TCP streams together, finds those that speak MQTT on
-// whatever port by looking at their bytes, also inside WebSocket, and calls [Config.Packet] for each
-// Control Packet. [Reader] reads frames alone. [List], [JSON], [CSV], [Tree], [Stats] and [Lint]
-// are sinks for packets.
+// whatever port by looking at their bytes, also inside WebSocket, and inside TLS where [Config.Keys] has the
+// secrets, and calls [Config.Packet] for each Control Packet. [Reader] reads frames alone. [List], [JSON], [CSV],
+// [Tree], [Stats] and [Lint] are sinks for packets; [Parallel] and [ParallelLint] run them by several goroutines.
 //
 // Memory is constant: 32,768 connections are followed at a time, the one that was silent for longest
 // is forgotten first; 4 MiB of segments that came too early are kept for one direction and 32 MiB
 // for all; 16 MiB of connections that have not shown yet what they carry; a packet is kept whole up to
 // 4 MiB and 32 MiB of all that are not complete, and beyond that its beginning. What is passed to
 // a callback is borrowed for the duration of the call. [Stats] is bounded too; [Lint] keeps what
-// package judge keeps of each open stream.
+// package judge keeps of each open stream. Several goroutines take about 1 MiB each, and more only while packets
+// are larger than that.
 //
 // Lost segments, retransmission, reordering, a start in the middle of a conversation and a file that
 // is cut are normal input. What is missing is reported by [Config.Gap] and never guessed.
