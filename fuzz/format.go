@@ -133,10 +133,10 @@ func writeHex(b *strings.Builder, p []byte) {
 	}
 }
 
-// Words names the packets in bytes that a client of the version sends, such as "CONNECT, SUBSCRIBE id=1".
+// Words names the packets in bytes that one side sends under the version, such as "CONNECT, SUBSCRIBE id=1".
 func Words(b []byte, v codec.Version) string {
 	var names []string
-	d := codec.Decoder{Version: v, Mode: codec.Lenient, From: codec.Client}
+	d := codec.Decoder{Version: v, Mode: codec.Lenient}
 	for len(b) > 0 && len(names) < 4 {
 		frame, rest, err := codec.Cut(b, 0)
 		if frame == nil || err != nil {

@@ -23,6 +23,7 @@ func commands(e *env) []*cli.Command {
 	return []*cli.Command{
 		conformanceCommand(e),
 		loadCommand(e),
+		fuzzCommand(e),
 		pubCommand(e),
 		subCommand(e),
 		reportCommand(e),
