@@ -102,7 +102,7 @@ func (g *ledger) ordered(t *testing.T) {
 }
 
 // Both ends lose their connection again and again; nothing is lost, nothing of QoS 2 comes twice.
-func testCuts(t *testing.T, url string, v codec.Version, durable bool, cuts uint64) {
+func testCuts(t *testing.T, url string, v codec.Version, durable, ordered bool, cuts uint64) {
 	ctx := within(t)
 	quick := client.Reconnect{Min: time.Millisecond, Max: 4 * time.Millisecond, Stable: time.Millisecond}
 	config := func(name string) client.Config {
@@ -178,7 +178,9 @@ func testCuts(t *testing.T, url string, v codec.Version, durable bool, cuts uint
 			t.Errorf("message %d of QoS 2 came %d times", i, c)
 		}
 	}
-	g.ordered(t)
+	if ordered {
+		g.ordered(t)
+	}
 	t.Logf("%d messages of each QoS, %d and %d connections", n, pub.Stats().Connects, sub.Stats().Connects)
 }
 
@@ -188,7 +190,7 @@ func TestCuts(t *testing.T) {
 		for _, durable := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/durable=%t", v, durable), func(t *testing.T) {
 				t.Parallel()
-				testCuts(t, srv.URL, v, durable, 8)
+				testCuts(t, srv.URL, v, durable, true, 8)
 			})
 		}
 	}
@@ -236,7 +238,8 @@ func TestMosquitto(t *testing.T) {
 	for _, v := range versions {
 		t.Run(v.String(), func(t *testing.T) {
 			t.Parallel()
-			testCuts(t, url, v, true, 6)
+			// Order over a cut is judged on the embedded broker alone: here either side could have lost it.
+			testCuts(t, url, v, true, false, 6)
 		})
 	}
 }

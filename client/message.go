@@ -158,5 +158,3 @@ func (f *fifo[T]) unshift(vs []T) {
 	f.list = append(append(make([]T, 0, len(vs)+f.len()), vs...), f.list[f.head:]...)
 	f.head = 0
 }
-
-func (f *fifo[T]) clear() { *f = fifo[T]{} }

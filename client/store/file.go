@@ -39,14 +39,21 @@ func open(path string, patience time.Duration) (_ *File, err error) {
 		return nil, fmt.Errorf("open the session store %s: it is no file", path)
 	}
 	defer guard(path, &err)()
+	if !fresh {
+		// Nothing but the head is read here. What is looked for is the lock, under which the file can be checked.
+		ro, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: patience, ReadOnly: true})
+		if err != nil {
+			return nil, refused(path, err)
+		}
+		err = checkPages(path)
+		_ = ro.Close()
+		if err != nil {
+			return nil, damaged(path, err)
+		}
+	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: patience, FreelistType: bbolt.FreelistMapType})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("open the session store %s: another process uses it; end that one, or use another file", path)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("open the session store: %w", err)
-	case err != nil:
-		return nil, damaged(path, err)
+	if err != nil {
+		return nil, refused(path, err)
 	}
 	f := &File{db, path}
 	if fresh {
@@ -55,7 +62,7 @@ func open(path string, patience time.Duration) (_ *File, err error) {
 			return err
 		})
 	} else {
-		err = f.verify(info.Size())
+		err = f.verify()
 	}
 	if err != nil {
 		_ = db.Close()
@@ -64,24 +71,25 @@ func open(path string, patience time.Duration) (_ *File, err error) {
 	return f, nil
 }
 
-// verify reads all of the file once. A page that lies would otherwise be found in the middle of the work.
-func (f *File) verify(size int64) (err error) {
-	defer guard(f.path, &err)()
+// verify tells our files from those of other programs.
+func (f *File) verify() error {
 	return f.db.View(func(tx *bbolt.Tx) error {
-		if tx.Size() > size {
-			return damaged(f.path, fmt.Errorf("it has %d bytes of %d", size, tx.Size()))
-		}
 		if tx.Bucket(bucket) == nil {
 			return fmt.Errorf("open the session store %s: it belongs to another program; choose another file", f.path)
 		}
-		sum := 0
-		return tx.Bucket(bucket).ForEach(func(k, v []byte) error {
-			for _, b := range v {
-				sum += int(b)
-			}
-			return nil
-		})
+		return nil
 	})
+}
+
+// refused says why the library did not open a file.
+func refused(path string, err error) error {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return fmt.Errorf("open the session store %s: another process uses it; end that one, or use another file", path)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("open the session store: %w", err)
+	}
+	return damaged(path, err)
 }
 
 // guard turns what a damaged file can do to its reader, page faults included, into an error.

@@ -173,15 +173,18 @@ func TestDamagedFiles(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	refused, opened := 0, 0
-	for i := range 60 {
+	for i := range 300 {
 		path := fmt.Sprint(path, i)
 		b := bytes.Clone(image)
 		switch i % 3 {
 		case 0:
 			b = b[:r.IntN(len(b))]
-		default: // a page of nothing
+		case 1: // a page of nothing
 			at := i / 3 % (len(b) / 4096) * 4096
 			clear(b[at : at+4096])
+		default: // in the head of a page, where the damage is worst
+			at := r.IntN(len(b)/4096)*4096 + r.IntN(64)
+			b[at] ^= byte(1 + r.IntN(255))
 		}
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)

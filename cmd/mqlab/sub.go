@@ -94,8 +94,8 @@ func subscribeAll(e *env, c *cli.Context) error {
 	}
 	defer closeAll()
 	cfg.ManualAck = true
-	for _, u := range must(userProperties(c)) {
-		cfg.UserProperties = append(cfg.UserProperties, u)
+	if cfg.UserProperties, err = userProperties(c); err != nil {
+		return err
 	}
 	cl, err := client.Connect(e.ctx, url, cfg)
 	if err != nil {
@@ -124,9 +124,6 @@ func subscribeAll(e *env, c *cli.Context) error {
 	_ = cl.Disconnect(bye)
 	return err
 }
-
-// must is for what has been checked before.
-func must[T any](v T, _ error) T { return v }
 
 // stopOnQ ends a command when q and Enter are typed on a terminal.
 func (e *env) stopOnQ(stop func()) {
