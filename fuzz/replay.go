@@ -47,8 +47,9 @@ func MinimiseFinding(ctx context.Context, cfg Config, s *Script) (*Finding, erro
 		return nil, err
 	}
 	x := f.finding(want, s)
-	f.settleFinding(ctx, x, want, nil)
-	return x, f.write(x)
+	f.fatal = func(error) {}
+	f.conclude(x, want, f.settleFinding(ctx, s, want, nil))
+	return x, ctx.Err()
 }
 
 func forReplay(ctx context.Context, cfg Config) (*fuzzer, error) {

@@ -47,7 +47,7 @@ type Config struct {
 // Event is something that happened. One of the fields beside Stats is set where it is more than progress.
 type Event struct {
 	Stats   Stats
-	Finding *Finding // new, or known better than before
+	Finding *Finding // a copy: new, or known better than before
 	Note    string   // what a person may want to know
 }
 
@@ -81,6 +81,7 @@ type fuzzer struct {
 	// gate is held for reading while a worker executes, and for writing while the target has to be quiet.
 	gate   sync.RWMutex
 	alarms chan alarm
+	queue  chan alarm // for the bench, where there is one
 	fatal  context.CancelCauseFunc
 	closed sync.Map // signatures of connections that were kept, by which nobody has to wait again
 
@@ -277,9 +278,24 @@ func (f *fuzzer) run(user context.Context) *Summary {
 		workers.Wait()
 		close(done)
 	}()
+	settle, enough := context.WithCancel(user)
+	defer enough()
+	var met []trouble
+	var bench sync.WaitGroup
+	if f.own {
+		f.queue = make(chan alarm, 64)
+		bench.Go(func() { met = f.bench(settle) })
+	}
 	f.watch(user, ctx, done)
 	cancel(nil)
 	<-done
+	if f.queue != nil {
+		close(f.queue)
+		t := time.AfterFunc(lastBudget, enough)
+		bench.Wait()
+		t.Stop()
+		f.later = append(f.later, met...)
+	}
 	if !errors.Is(context.Cause(ctx), errTarget) {
 		f.last(user)
 	}
@@ -322,6 +338,12 @@ func (f *fuzzer) tell(e Event) {
 		return
 	}
 	e.Stats = f.stats()
+	if e.Finding != nil { // its counter goes on while somebody reads
+		f.mu.Lock()
+		c := *e.Finding
+		f.mu.Unlock()
+		e.Finding = &c
+	}
 	f.events.Lock()
 	defer f.events.Unlock()
 	f.cfg.Events(e)
@@ -374,8 +396,12 @@ func (f *fuzzer) alarm(ctx context.Context, a alarm) {
 			return
 		}
 	}
+	to := f.alarms
+	if f.queue != nil && a.trouble != nil {
+		to = f.queue
+	}
 	select {
-	case f.alarms <- a:
+	case to <- a:
 	case <-ctx.Done():
 	default: // there is enough to look into
 	}

@@ -351,10 +351,23 @@ func (f *fuzzer) known(t *trouble) bool {
 	return x != nil
 }
 
-// found records a trouble, confirms it and makes its script smaller.
+// found records a trouble, confirms it and makes its script smaller. before is what may have to be sent first.
 func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script, before ...*Script) {
-	if f.known(t) {
+	x := f.record(t, s)
+	if x == nil {
 		return
+	}
+	var o outcome
+	if s != nil && (f.own || !f.sick || t.oracle.Class() == "rule") {
+		o = f.settleFinding(ctx, s, t, before)
+	}
+	f.conclude(x, t, o)
+}
+
+// record makes a finding of a trouble; nil where it is known.
+func (f *fuzzer) record(t *trouble, s *Script) *Finding {
+	if f.known(t) {
+		return nil
 	}
 	x := f.finding(t, s)
 	f.mu.Lock()
@@ -366,12 +379,37 @@ func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script, before ...*Sc
 	}
 	f.findings[t.key()] = x
 	f.order = append(f.order, x)
-	n := len(f.order)
 	f.mu.Unlock()
 	f.tell(Event{Finding: x})
-	if s != nil && (f.own || !f.sick || t.oracle.Class() == "rule") {
-		f.settleFinding(ctx, x, t, before)
+	return x
+}
+
+// outcome is what replays made of a finding.
+type outcome struct {
+	tried, hits   int
+	script, small *Script
+	last          *trouble
+}
+
+// conclude adds what replays have shown to a finding, and writes it.
+func (f *fuzzer) conclude(x *Finding, t *trouble, o outcome) {
+	f.mu.Lock()
+	if o.tried > 0 {
+		x.Confirmed, x.Tried, x.Script, x.Minimal = o.hits, o.tried, o.script, o.small
+		// What cannot be brought about again accuses nobody, except where the process itself has ended.
+		x.Warn = x.Warn || o.hits == 0 && x.Oracle != OracleDied
 	}
+	if o.last != nil {
+		x.Detail = o.last.detail
+		if o.last.stderr != "" {
+			x.Stderr = o.last.stderr
+		}
+	}
+	if t.vague && x.Best() != nil {
+		x.State = stateOf(x.Best())
+	}
+	n := len(f.order)
+	f.mu.Unlock()
 	if err := f.write(x); err != nil {
 		f.tell(Event{Note: err.Error()})
 	}
@@ -383,7 +421,8 @@ func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script, before ...*Sc
 
 // settleFinding confirms a finding by replays on a fresh target, and makes its script smaller. Where it does not come
 // back alone it may do so behind what was sent before.
-func (f *fuzzer) settleFinding(ctx context.Context, x *Finding, t *trouble, before []*Script) {
+func (f *fuzzer) settleFinding(ctx context.Context, s *Script, t *trouble, before []*Script) outcome {
+	o := outcome{tried: f.cfg.Replays, script: s}
 	patience := f.cfg.Patience
 	confirm := func(s *Script) (hits int, last *trouble) {
 		for i := range f.cfg.Replays {
@@ -401,16 +440,15 @@ func (f *fuzzer) settleFinding(ctx context.Context, x *Finding, t *trouble, befo
 		}
 		return hits, last
 	}
-	var last *trouble
-	var small *Script
-	alone := f.fires(ctx, x.Script, t, true, min(patience, quickWait)) != nil
+	quick := min(patience, quickWait)
+	alone := f.fires(ctx, s, t, true, quick) != nil
 	if !alone && f.own && len(before) > 0 { // a session may have been left by what the same worker did before
-		if whole := joined(append(before, x.Script)); f.fires(ctx, whole, t, true, min(patience, quickWait)) != nil {
-			x.Script, alone = whole, true
+		if whole := joined(append(before, s)); f.fires(ctx, whole, t, true, quick) != nil {
+			o.script, alone = whole, true
 		}
 	}
 	if alone && f.cfg.Minimise > 0 {
-		limit, wait := f.cfg.Minimise, min(quickWait, f.cfg.Patience)
+		limit, wait := f.cfg.Minimise, quick
 		if t.warn || t.oracle.Class() == "rule" {
 			limit /= 4
 		}
@@ -418,35 +456,51 @@ func (f *fuzzer) settleFinding(ctx context.Context, x *Finding, t *trouble, befo
 			wait = min(closeWaitQuick, wait)
 		}
 		budget, cancel := context.WithTimeout(ctx, limit)
-		small = Minimise(budget, x.Script, func(s *Script) bool { return f.fires(budget, s, t, false, wait) != nil })
+		o.small = Minimise(budget, o.script, func(s *Script) bool { return f.fires(budget, s, t, false, wait) != nil })
 		cancel()
 	}
-	tried, hits := f.cfg.Replays, 0
-	best := x.Script
-	if small != nil {
-		best = small
+	best := o.script
+	if o.small != nil {
+		best = o.small
 	}
-	if hits, last = confirm(best); hits < tried && small != nil { // it took more than the script alone
-		if n, l := confirm(x.Script); n > hits {
-			hits, last, best, small = n, l, x.Script, nil
+	if o.hits, o.last = confirm(best); o.hits < o.tried && o.small != nil { // it took more than the script alone
+		if n, l := confirm(o.script); n > o.hits {
+			o.hits, o.last, o.small = n, l, nil
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	x.Confirmed, x.Tried, x.Minimal = hits, tried, small
-	if last != nil {
-		x.Detail = last.detail
-		if last.stderr != "" {
-			x.Stderr = last.stderr
+	return o
+}
+
+// bench settles findings about answers on a process of its own, while the workers go on. It ends when the queue is
+// closed, and returns the other trouble that it has met.
+func (f *fuzzer) bench(ctx context.Context) []trouble {
+	var b *fuzzer
+	for a := range f.queue {
+		x := f.record(a.trouble, a.script)
+		if x == nil {
+			continue
 		}
+		if b == nil && ctx.Err() == nil {
+			cfg := f.cfg
+			cfg.Corpus, cfg.Workers, cfg.Events = "", 1, nil
+			var err error
+			if b, err = newFuzzer(ctx, cfg); err != nil {
+				b = nil
+			} else {
+				b.fatal = func(error) {}
+				defer b.stop()
+			}
+		}
+		var o outcome
+		if b != nil && ctx.Err() == nil {
+			o = b.settleFinding(ctx, a.script, a.trouble, a.before)
+		}
+		f.conclude(x, a.trouble, o)
 	}
-	// What cannot be brought about again accuses nobody, except where the process itself has ended.
-	if hits == 0 && x.Oracle != OracleDied {
-		x.Warn = true
+	if b == nil {
+		return nil
 	}
-	if t.vague {
-		x.State = stateOf(best)
-	}
+	return b.later
 }
 
 // stateOf says in words what a script sends: packets and edits, in order.

@@ -24,14 +24,14 @@ type fuzzView struct {
 	execs int64
 	last  fuzz.Stats
 	told  time.Duration // when a plain line was written last
-	shown map[*fuzz.Finding]bool
+	shown map[string]bool
 }
 
 // plainEvery is how often a run tells how it goes where nobody sees a line rewritten.
 const plainEvery = 10 * time.Second
 
 func (e *env) fuzzView(quiet, lines bool, limit time.Duration, execs int64) *fuzzView {
-	v := &fuzzView{ui: ui.New(e.stderr, e.errTTY, e.getenv), width: e.width, lines: lines, limit: limit, execs: execs, shown: map[*fuzz.Finding]bool{}}
+	v := &fuzzView{ui: ui.New(e.stderr, e.errTTY, e.getenv), width: e.width, lines: lines, limit: limit, execs: execs, shown: map[string]bool{}}
 	if lines {
 		v.json = json.NewEncoder(e.stdout)
 		v.json.SetEscapeHTML(false)
@@ -59,9 +59,13 @@ func (v *fuzzView) event(ev fuzz.Event) {
 	if v.log == nil {
 		return
 	}
+	key := ""
+	if x := ev.Finding; x != nil {
+		key = string(x.Oracle) + x.Signature + x.At.String()
+	}
 	switch {
-	case ev.Finding != nil && !v.shown[ev.Finding]:
-		v.shown[ev.Finding] = true
+	case ev.Finding != nil && !v.shown[key]:
+		v.shown[key] = true
 		v.live.Clear()
 		fmt.Fprintf(v.log, "found after %s: %s: %s\n", ui.Duration(ev.Finding.After), ev.Finding.Oracle, ui.Printable(ev.Finding.Title))
 	case ev.Note != "":
