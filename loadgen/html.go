@@ -154,5 +154,18 @@ func writePage(w io.Writer, name, title string, charts []chart, data any) error 
 // Verdict reports whether the cell is a verdict word.
 func (t table) Verdict(cell string) bool { return t.Verdicts && verdictWord(cell) }
 
-// Right reports whether the column holds numbers.
-func (t table) Right(col int) bool { return col < len(t.Columns) && t.Columns[col].Right }
+// Kind is the class of a column's cells: num, note for the explanations beside a table, wide for texts.
+func (t table) Kind(col int) string {
+	if col >= len(t.Columns) {
+		return ""
+	}
+	switch c := t.Columns[col]; {
+	case c.Right:
+		return "num"
+	case c.Flex && c.Title == "":
+		return "note"
+	case c.Flex:
+		return "wide"
+	}
+	return ""
+}

@@ -141,7 +141,7 @@ func (r *Result) charts() []chart {
 		{Label: "server memory (right)", Color: 4, Right: true, Dash: true, Values: t.line(true, func(s *Second) float64 { return float64(s.BrokerRSS) })},
 	}})
 	put(chart{
-		ID: "lag", Title: "The generator's own lateness", Note: "schedule_lag: from the instant a message is due to its hand-over to the network.", X: "time", Unit: "us", Log: true, At: t.at,
+		ID: "lag", Title: "How late messages left", Note: "schedule_lag: from the instant a message is due to its hand-over to the network.", X: "time", Unit: "us", Log: true, At: t.at,
 		Lines: t.latency(func(s *Second) *Percentiles { return &s.Lag }),
 	})
 	return out
@@ -164,13 +164,19 @@ func curveGrid(n int64) points {
 
 // curve is the row's distribution over the grid, up to the point that its number of values supports.
 func curve(l *Latency, grid points) points {
-	out := make(points, len(grid))
 	n := float64(l.count())
-	for i, x := range grid {
-		out[i] = missing
+	var asked []float64
+	for _, x := range grid {
 		if x <= n {
-			out[i] = float64(l.Histogram.ValueAtPercentile(100 * (1 - 1/x)))
+			asked = append(asked, 100*(1-1/x))
 		}
+	}
+	out := make(points, len(grid))
+	for i := range out {
+		out[i] = missing
+	}
+	for i, v := range l.Histogram.ValueAtPercentilesSlice(asked) {
+		out[i] = float64(v)
 	}
 	return out
 }

@@ -17,6 +17,7 @@ const maxResult = 1 << 30
 const (
 	maxHistograms = 100_000
 	maxSeconds    = 10_000_000
+	maxDigits     = 3
 )
 
 // WriteJSON writes the result as it is read again by [ReadResult]: a field to a line, and a line for each second and histogram.
@@ -171,6 +172,9 @@ func (l *Latency) UnmarshalJSON(text []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("the histogram of %s: %w", in.Metric, err)
+	}
+	if h.SignificantFigures() > maxDigits {
+		return fmt.Errorf("the histogram of %s has %d significant digits, more than any that is written", in.Metric, h.SignificantFigures())
 	}
 	if n := h.TotalCount(); n != in.Count {
 		return fmt.Errorf("the histogram of %s holds %d values where its count says %d", in.Metric, n, in.Count)

@@ -187,9 +187,8 @@ func (r *Result) phaseTable() table {
 	if len(r.Phases) < 2 {
 		return t
 	}
-	metric := ""
-	if m := r.Main(); m != nil {
-		metric = m.Metric
+	metric := r.phaseMetric()
+	if metric != "" {
 		t.Notes = []string{"Latencies are those of " + metric + "."}
 	}
 	for i := range r.Phases {
@@ -209,6 +208,24 @@ func (r *Result) phaseTable() table {
 		t.Rows = append(t.Rows, row)
 	}
 	return t
+}
+
+// phaseMetric is the metric that most phases have, of these the one that a reader asks for first: phases of QoS 0
+// have no handshakes.
+func (r *Result) phaseMetric() string {
+	best, most := "", 0
+	for _, metric := range metricOrder {
+		n := 0
+		for i := range r.Phases {
+			if latency(r.Phases[i].Latency, metric, -1, "") != nil {
+				n++
+			}
+		}
+		if n > most && metric != ScheduleLag && metric != GeneratorLag {
+			best, most = metric, n
+		}
+	}
+	return best
 }
 
 // instant is a time since the start.

@@ -82,7 +82,7 @@
     const few = c.at.length < 3;
     const value = (format) => (u, v) => (v == null ? "" : format(v));
     return {
-      width, height: 240, padding: [8, byPercent ? 26 : 10, 0, 0], axes,
+      width, height: 240, padding: [8, byPercent ? 26 : 16, 0, 0], axes,
       cursor: { sync: byPercent ? undefined : { key: "time" }, drag: { x: true, y: false }, points: { size: 6 } },
       scales: { x: byPercent ? { time: false, ...log, range: (u, min, max) => [1, Math.max(max, 10)] } : { time: false }, y: c.log ? log : linear(c.top), right: linear() },
       series: [
