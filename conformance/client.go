@@ -58,10 +58,10 @@ func (c *ClientConfig) Validate() error {
 	cfg := c.config(rules.AnyVersion)
 	err := cfg.Validate()
 	if len(c.Command) == 0 {
-		return errors.Join(err, errors.New("Command: there is none: write the client's program with its arguments"))
+		return errors.Join(err, fmt.Errorf("%s: there is none: write the client's program with its arguments", "Command"))
 	}
 	if line := strings.Join(c.Command, " "); !strings.Contains(line, "{port}") && !strings.Contains(line, "{url}") {
-		err = errors.Join(err, errors.New("Command: it does not say where the client connects to: write {port} or {url} in it"))
+		err = errors.Join(err, fmt.Errorf("%s: it does not say where the client connects to: write {port} or {url} in it", "Command"))
 	}
 	return err
 }
@@ -127,8 +127,9 @@ func (r *run) acquaint(ctx context.Context) (Versions, error) {
 		c := t.Launch().Accept()
 		c.Accepted()
 		see.stays = true
-		for limit := time.Now().Add(2 * t.Timeout()); time.Now().Before(limit); {
-			e := c.Serve(t.Patience(time.Second), ofType(codec.TypeSubscribe), ofType(codec.TypePublish), ofType(codec.TypeDisconnect))
+		quiet := t.Timeout() // it may take a while to begin
+		for limit := time.Now().Add(2 * t.Timeout()); time.Now().Before(limit); quiet = t.Patience(time.Second) {
+			e := c.Serve(quiet, ofType(codec.TypeSubscribe), ofType(codec.TypePublish), ofType(codec.TypeDisconnect))
 			if e == nil {
 				break
 			}

@@ -1,7 +1,7 @@
 package conformance_test
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,16 +9,14 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/conformance"
 	"github.com/mqlab/mqlab/conformance/rules"
 	"github.com/mqlab/mqlab/internal/peer"
-	"github.com/mqlab/mqlab/internal/ui"
 )
 
 // flawed is a client with some flaws, or with none. It subscribes at QoS 2, publishes four messages
@@ -275,55 +273,75 @@ func TestClients(t *testing.T) {
 	} {
 		t.Run(tc.flaw+" "+tc.version, func(t *testing.T) {
 			t.Parallel()
-			args := strings.Split(tc.flaw, ",")
-			if tc.version == "5.0" {
-				args = append(args, "v5")
-			}
-			var only []string
-			if tc.run != "" {
-				only = []string{tc.run}
-			}
-			rep, err := conformance.RunClient(t.Context(), conformance.ClientConfig{
-				Run: only, Command: clientCommand(args...), Timeout: 3 * time.Second,
+			cfg := conformance.ClientConfig{
+				Command: clientCommand(strings.Split(tc.flaw, ",")...), Timeout: 3 * time.Second, Parallel: 4,
 				Fast: !strings.Contains(tc.flaw, "brief") && !strings.Contains(tc.flaw, "pings") && !strings.Contains(tc.flaw, "rhythm"),
-			})
-			if err != nil {
-				t.Fatal(err)
 			}
-			var broken []string
-			passed := 0
-			for _, r := range rep.Rules {
-				switch {
-				case r.Verdict >= conformance.Warn:
-					broken = append(broken, r.ID)
-					if !slices.Contains(tc.rules, r.ID) {
-						t.Errorf("%s: %s: %s (%v)", r.ID, r.Verdict, r.Reason, r.Checks)
-					}
-				case r.Verdict == conformance.Pass:
-					passed++
-				}
+			if tc.version == "5.0" {
+				cfg.Command = append(cfg.Command, "v5")
 			}
-			for _, id := range tc.rules {
-				if !slices.Contains(broken, id) {
-					t.Errorf("%s is not found broken, only %v", id, broken)
-				}
+			least := 10 // rules that a client keeps
+			if tc.run != "" {
+				cfg.Run, least = []string{tc.run}, 0
 			}
-			if passed < 10 && tc.flaw != "subscribes first" && tc.run == "" {
-				t.Errorf("only %d rules were judged", passed)
+			if tc.flaw == "subscribes first" {
+				least = 0
 			}
-			if rep.Versions.String() != tc.version {
-				t.Errorf("judged as MQTT %s", rep.Versions)
+			problems := judgeClient(t.Context(), cfg, tc.version, tc.rules, least)
+			if len(problems) > 0 {
+				alone.Lock()
+				defer alone.Unlock()
+				cfg.Timeout, cfg.Parallel, cfg.Patience = patient, 2, 2
+				problems = judgeClient(t.Context(), cfg, tc.version, tc.rules, least)
 			}
-			for _, c := range rep.Checks {
-				if c.Verdict == conformance.Errored {
-					t.Errorf("%s: %s", c.Name, c.Reason)
-				}
-				if t.Failed() {
-					t.Logf("%s: %s: %s", c.Name, c.Verdict, c.Reason)
-				}
+			for _, p := range problems {
+				t.Error(p)
 			}
 		})
 	}
+}
+
+// alone is held by a client that is judged again: on a busy machine an honest one may be too slow
+// for the deadlines, so a wrong outcome is believed only when it comes again with more patience.
+var alone sync.Mutex
+
+// judgeClient checks the client and returns what is wrong with the outcome.
+func judgeClient(ctx context.Context, cfg conformance.ClientConfig, version string, broken []string, least int) (problems []string) {
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	rep, err := conformance.RunClient(ctx, cfg)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var found []string
+	passed := 0
+	for _, r := range rep.Rules {
+		switch {
+		case r.Verdict >= conformance.Warn:
+			found = append(found, r.ID)
+			if !slices.Contains(broken, r.ID) {
+				bad("%s: %s: %s (%v)", r.ID, r.Verdict, r.Reason, r.Checks)
+			}
+		case r.Verdict == conformance.Pass:
+			passed++
+		}
+	}
+	for _, id := range broken {
+		if !slices.Contains(found, id) {
+			bad("%s is not found broken, only %v", id, found)
+		}
+	}
+	if passed < least {
+		bad("only %d rules were judged", passed)
+	}
+	if rep.Versions.String() != version {
+		bad("judged as MQTT %s", rep.Versions)
+	}
+	for _, c := range rep.Checks {
+		if c.Verdict == conformance.Errored || len(problems) > 0 {
+			bad("%s: %s: %s", c.Name, c.Verdict, c.Reason)
+		}
+	}
+	return problems
 }
 
 // TestClientChecksAreSound holds that names are unique, that no other check has them, and that each
@@ -393,25 +411,16 @@ func TestMosquittoClients(t *testing.T) {
 			if _, err := exec.LookPath(tc.name); err != nil {
 				absent(t, "%s is not installed", tc.name)
 			}
-			rep, err := conformance.RunClient(t.Context(), conformance.ClientConfig{
-				Command: append([]string{tc.name, "-h", "{host}", "-p", "{port}"}, tc.command...), Timeout: 5 * time.Second,
-			})
-			if err != nil {
-				t.Fatal(err)
+			cfg := conformance.ClientConfig{Command: append([]string{tc.name, "-h", "{host}", "-p", "{port}"}, tc.command...)}
+			problems := judgeClient(t.Context(), cfg, tc.version, tc.known, 10)
+			if len(problems) > 0 {
+				alone.Lock()
+				defer alone.Unlock()
+				cfg.Timeout, cfg.Parallel, cfg.Patience = patient, 2, 2
+				problems = judgeClient(t.Context(), cfg, tc.version, tc.known, 10)
 			}
-			var broken []string
-			for _, r := range rep.Rules {
-				if r.Verdict >= conformance.Warn {
-					broken = append(broken, r.ID)
-				}
-			}
-			if diff := cmp.Diff(tc.known, broken); diff != "" || rep.Versions.String() != tc.version {
-				var text bytes.Buffer
-				_ = rep.WriteText(&text, ui.Plain(), conformance.TextOptions{})
-				t.Errorf("findings against MQTT %s (-known +found): %s\n%s", rep.Versions, diff, text.String())
-			}
-			for _, c := range rep.Checks {
-				t.Logf("%s: %s: %s", c.Name, c.Verdict, c.Reason)
+			for _, p := range problems {
+				t.Error(p)
 			}
 		})
 	}

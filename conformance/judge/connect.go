@@ -155,7 +155,7 @@ func (c *Conn) prove() {
 func (c *Conn) secondConnect() {
 	if c.can(server) && c.phase != refused {
 		c.requests.doubled = true
-		c.requests.doubledAt = c.frame
+		c.requests.pingsOld = c.requests.pingsOwed
 	}
 	c.excused[server] = true
 }

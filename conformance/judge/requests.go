@@ -52,7 +52,8 @@ type requests struct {
 
 	connected bool // a CONNECT was seen
 	doubled   bool // a second one was seen while all was in order
-	doubledAt int
+	pingsOwed int  // PINGREQ packets without an answer, however many
+	pingsOld  int  // those of them that came before the second CONNECT
 
 	early  bool   // the client sent more before it was accepted
 	served bool   // the server went on after it refused
@@ -273,31 +274,37 @@ func (c *Conn) unsuback(p *codec.Unsuback) {
 	}
 }
 
+// pingreq keeps the first PINGREQ packets that are not answered yet. Behind one that is not kept none is until all are
+// answered: which of them a PINGRESP belongs to is told by their order alone.
 func (c *Conn) pingreq() {
 	r := &c.requests
-	if len(r.pings) >= maxPings {
-		copy(r.pings, r.pings[1:])
-		r.pings = r.pings[:maxPings-1]
+	if len(r.pings) == r.pingsOwed && len(r.pings) < maxPings {
+		r.pings = append(r.pings, ping{c.frame, c.at})
 	}
-	r.pings = append(r.pings, ping{c.frame, c.at})
+	r.pingsOwed++
 }
 
 func (c *Conn) pingresp() {
 	r := &c.requests
-	if len(r.pings) == 0 {
+	if r.pingsOwed == 0 {
 		return
 	}
-	first := r.pings[0]
-	copy(r.pings, r.pings[1:])
-	r.pings = r.pings[:len(r.pings)-1]
-	if r.doubled && c.whole && first.frame > r.doubledAt {
+	r.pingsOwed--
+	if r.pingsOld > 0 {
+		r.pingsOld--
+	} else if r.doubled && c.whole {
 		r.doubled = false
 		c.breach(dSecondConnect, server, Fail, "the end of the connection after a second CONNECT", "PINGRESP for a later PINGREQ")
 	}
 	if c.can(server) {
 		c.keep(dPingAnswered, server)
 	}
-	c.answered(first.frame)
+	if len(r.pings) > 0 {
+		first := r.pings[0]
+		copy(r.pings, r.pings[1:])
+		r.pings = r.pings[:len(r.pings)-1]
+		c.answered(first.frame)
+	}
 }
 
 // answered notes that the server answered the client's packet with the index, and looks for older
