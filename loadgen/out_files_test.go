@@ -176,11 +176,13 @@ func FuzzReadResult(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, write := range r.allForms() {
+		for _, write := range []func(io.Writer) error{r.WriteJSON, r.WriteCSV, r.WriteMarkdown} {
 			if err := write(io.Discard); err != nil {
 				t.Error(err)
 			}
 		}
+		_ = r.charts()
+		_ = Compare([]*Result{r, r}, nil).charts()
 	})
 }
 
