@@ -490,8 +490,15 @@ func (w *worker) backoff(c *client) int64 {
 
 // fault counts an error.
 func (w *worker) fault(c *client, kind, reason string, code int) {
-	w.st.errors[errorKey{kind: kind, reason: reason, code: code, advice: adviceOn(reason, w.p, c.g)}]++
+	k := errorKey{kind: kind, reason: reason, code: code}
+	if _, has := w.st.errors[k]; !has && len(w.st.errors) >= errorKinds {
+		k = errorKey{kind: kind, reason: "others", code: -1}
+	}
+	w.st.errors[k]++
 }
+
+// errorKinds bounds the different errors of a second.
+const errorKinds = 200
 
 // count is where events of the client that belong to no message are counted.
 func (w *worker) count(c *client) *Counts { return w.st.at(w.phase, c.g.index) }

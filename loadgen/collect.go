@@ -30,7 +30,6 @@ type collector struct {
 	total    Counts
 	series   []Second
 	spare    []*stats
-	backlog  uint64
 	gauge    gauges
 
 	sys                 *sysSampler
@@ -170,6 +169,9 @@ func (c *collector) collect(final bool) {
 			c.counts[j].add(&st.counts[j])
 		}
 		for k, n := range st.errors {
+			if _, has := c.errors[k]; !has && len(c.errors) >= errorKinds {
+				k = errorKey{kind: k.kind, reason: "others", code: -1}
+			}
 			c.errors[k] += n
 			errs += n
 		}
@@ -310,7 +312,7 @@ func (c *collector) interval() []Latency {
 func (c *collector) topErrors(n int) []ErrorCount {
 	var out []ErrorCount
 	for k, count := range c.errors {
-		out = append(out, ErrorCount{Kind: k.kind, Reason: k.reason, Code: k.code, Count: count, Advice: k.advice})
+		out = append(out, ErrorCount{Kind: k.kind, Reason: k.reason, Code: k.code, Count: count, Advice: c.p.adviceOn(k.reason)})
 	}
 	slices.SortFunc(out, func(a, b ErrorCount) int {
 		return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Code, b.Code))

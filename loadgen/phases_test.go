@@ -19,8 +19,12 @@ func TestPhases(t *testing.T) {
 	w := pairs(10, 1, 100, d)
 	zero := uint8(0)
 	w.Phases = []scenarios.Phase{
-		{Kind: "ramp", For: d}, {Kind: "hold", For: d}, {Kind: "step", For: d, From: 1, To: 3, Steps: 3},
-		{Kind: "spike", For: d, To: 4}, {Kind: "idle", For: d}, {Name: "lower", Kind: "hold", For: d, QoS: &zero},
+		{Kind: "ramp", For: d},
+		{Kind: "hold", For: d},
+		{Kind: "step", For: d, From: 1, To: 3, Steps: 3},
+		{Kind: "spike", For: d, To: 4},
+		{Kind: "idle", For: d},
+		{Name: "lower", Kind: "hold", For: d, QoS: &zero},
 	}
 	r := mustRun(t, Config{Workload: w, Target: srv.URL, Workers: 3})
 	// 200 messages are due in a phase at factor 1; the spike's mean factor is 1 + 3 * 0.9.
@@ -59,23 +63,31 @@ func comings(ph scenarios.Phase, clean bool) *scenarios.Workload {
 func TestComingAndGoing(t *testing.T) {
 	t.Parallel()
 	srv := brokertest.NewServer(t, broker.Config{})
+	overWS := srv.Listen("ws://127.0.0.1:0/mqtt")
 	for _, tc := range []struct {
 		name   string
 		phase  scenarios.Phase
 		clean  bool
 		events uint64 // connections beyond the first
+		ws     bool
 	}{
-		{"storm", scenarios.Phase{Kind: "storm", For: 300 * time.Millisecond}, false, 40},
-		{"storm at a rate", scenarios.Phase{Kind: "storm", For: 500 * time.Millisecond, Rate: 100}, false, 40},
-		{"storm of some", scenarios.Phase{Kind: "storm", For: 300 * time.Millisecond, Groups: []string{"subs"}}, true, 20},
-		{"churn", scenarios.Phase{Kind: "churn", For: time.Second, Rate: 60}, false, 60},
-		{"abrupt churn", scenarios.Phase{Kind: "churn", For: time.Second, Rate: 60, Abrupt: true}, true, 60},
-		{"takeover", scenarios.Phase{Kind: "takeover", For: time.Second, Rate: 60}, false, 60},
+		{"storm", scenarios.Phase{Kind: "storm", For: 300 * time.Millisecond}, false, 40, false},
+		{"storm at a rate", scenarios.Phase{Kind: "storm", For: 500 * time.Millisecond, Rate: 100}, false, 40, false},
+		{"storm of some", scenarios.Phase{Kind: "storm", For: 300 * time.Millisecond, Groups: []string{"subs"}}, true, 20, false},
+		{"churn", scenarios.Phase{Kind: "churn", For: time.Second, Rate: 60}, false, 60, false},
+		{"abrupt churn", scenarios.Phase{Kind: "churn", For: time.Second, Rate: 60, Abrupt: true}, true, 60, false},
+		{"takeover", scenarios.Phase{Kind: "takeover", For: time.Second, Rate: 60}, false, 60, false},
+		{"takeover over WebSocket", scenarios.Phase{Kind: "takeover", For: time.Second, Rate: 60}, false, 60, true},
+		{"storm over WebSocket", scenarios.Phase{Kind: "storm", For: 300 * time.Millisecond}, false, 40, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			w := comings(tc.phase, tc.clean)
-			r := mustRun(t, Config{Workload: w, Target: srv.URL, Workers: 2})
+			target := srv.URL
+			if tc.ws {
+				target = overWS
+			}
+			r := mustRun(t, Config{Workload: w, Target: target, Workers: 2})
 			if got := r.Totals.Connects - 40; got != tc.events {
 				t.Errorf("%d connections beyond the first, want %d", got, tc.events)
 			}

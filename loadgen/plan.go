@@ -136,6 +136,9 @@ func makeFiller(n int) []byte {
 	return b
 }
 
+// most is how many phases, and how many publications of a group, a timer can tell apart.
+const most = 256
+
 // newPlan prepares the workload, which has been resolved and validated.
 func newPlan(cfg *Config) (*plan, error) {
 	if cfg.Workload == nil {
@@ -165,6 +168,9 @@ func newPlan(cfg *Config) (*plan, error) {
 	}
 	if p.closed && p.window == 0 {
 		p.window = 20
+	}
+	if len(p.phases) > most {
+		return nil, fmt.Errorf("the workload has %d phases, more than %d", len(p.phases), most)
 	}
 	p.profile, p.table = newProfile(p.phases), newPhaseTable(p.phases)
 	for i := range w.Clients {
@@ -238,6 +244,9 @@ func (p *plan) group(sg *scenarios.Group, index int) (*group, error) {
 		g.subs = append(g.subs, &subscription{
 			Subscription: s, filter: parse.one("subscribe.filter", text), qos: codec.QoS(max(s.QoS, p.highestQoS())),
 		})
+	}
+	if len(sg.Publish) > most {
+		return nil, fmt.Errorf("it has %d publications, more than %d", len(sg.Publish), most)
 	}
 	for i := range sg.Publish {
 		pub, err := p.publication(&parse, g, &sg.Publish[i], i)

@@ -356,7 +356,7 @@ func (w *worker) appendPublish(c *client, e *emitter, m *message, topicIndex int
 	}
 	n := 0
 	payload := pub.filler
-	var header [proofSize]byte
+	header := &w.header
 	place := pub.place
 	if pub.payload != nil {
 		payload = w.makeText(c, pub, m, header[:], topicIndex)

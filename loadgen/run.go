@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/mqlab/mqlab/internal/ledger"
-	"github.com/mqlab/mqlab/scenarios"
 )
 
 // Run runs the workload and returns what it measured. When ctx ends the run stops early, and the result of what has been
@@ -135,6 +134,10 @@ func (r *runner) connect(ctx context.Context) error {
 	})
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
+	planned := time.Now() // when the last one dials
+	if rate > 0 {
+		planned = planned.Add(time.Duration(float64(p.clients) / rate * 1e9))
+	}
 	last, since := -1, time.Now()
 	for {
 		var ready, lost, connected int
@@ -158,7 +161,7 @@ func (r *runner) connect(ctx context.Context) error {
 			return nil
 		case ready+lost >= p.clients || time.Since(since) > patience && r.c.failures() > 0 && ready == 0 || time.Since(since) > connectPatience && ready == 0:
 			return r.nobody()
-		case time.Since(since) > connectPatience && rate == 0:
+		case time.Since(since) > connectPatience && time.Since(planned) > connectPatience:
 			p.notes = append(p.notes, fmt.Sprintf("the run began without %d of %d clients, which could not connect", p.clients-ready, p.clients))
 			return nil
 		}
@@ -478,5 +481,3 @@ func (e *emitter) before(c *client, stream int, until int64) uint64 {
 	}
 	return n
 }
-
-var _ = scenarios.KindWorkload

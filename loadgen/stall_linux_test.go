@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -12,7 +13,7 @@ import (
 // TestStall stops the broker for two seconds in the midst of the run. What fell due meanwhile waited for up to two seconds:
 // a tool that counts from the moment of sending, or that offers less while nobody answers, would not show it.
 func TestStall(t *testing.T) {
-	url, pid := mosquitto(t)
+	url, pid := mosquitto(t, "sys_interval 1")
 	const (
 		clients, rate = 10, 100
 		length        = 5 * time.Second
@@ -40,7 +41,7 @@ func TestStall(t *testing.T) {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 		measured = time.Since(from)
 	}()
-	r, err := Run(t.Context(), Config{Workload: w, Target: url, PID: pid, Progress: func(s *Snapshot) {
+	r, err := Run(t.Context(), Config{Workload: w, Target: url, PID: pid, Sys: true, Progress: func(s *Snapshot) {
 		if s.Elapsed > 0 {
 			start()
 		}
@@ -75,6 +76,24 @@ func TestStall(t *testing.T) {
 		if th.Passed != passed[i] {
 			t.Errorf("%s: passed %v (%s)", th.Text, th.Passed, th.Why)
 		}
+	}
+	if !strings.Contains(r.Server, "mosquitto") || r.Broker.MaxRSS == 0 {
+		t.Errorf("the server is %q and takes %d bytes", r.Server, r.Broker.MaxRSS)
+	}
+	if len(r.Series) != int(length/time.Second) && len(r.Series) != int(length/time.Second)+1 {
+		t.Errorf("%d seconds in the series", len(r.Series))
+	}
+	var sum Counts
+	sampled := false
+	for i, s := range r.Series {
+		sum.add(&s.Counts)
+		sampled = sampled || len(s.Sys) > 0
+		if s.At != time.Duration(i)*time.Second {
+			t.Errorf("second %d begins at %v", i, s.At)
+		}
+	}
+	if sum.Published != r.Totals.Published || sum.Scheduled != r.Totals.Scheduled || !sampled {
+		t.Errorf("the series holds %+v, the totals are %+v; $SYS sampled: %v", sum, r.Totals, sampled)
 	}
 	// A broker that stands still is not the generator's fault, unless the machine left the generator no time either.
 	if len(r.Generator.Limited) > 0 && lag < 5*time.Millisecond {

@@ -42,7 +42,6 @@ type series struct {
 type errorKey struct {
 	kind, reason string
 	code         int
-	advice       string
 }
 
 // stats are what a worker has counted since the last hand-over. Two sets take turns: while the worker fills one, the

@@ -104,7 +104,8 @@ func (p *plan) portsFor(ports int) error {
 }
 
 // adviceOn says what to do about an error that is met often, "" where there is nothing to say.
-func adviceOn(reason string, p *plan, g *group) string {
+func (p *plan) adviceOn(reason string) string {
+	addr := p.groups[0].target.Addr()
 	switch {
 	case strings.Contains(reason, "cannot assign requested address"):
 		n := localPorts()
@@ -116,9 +117,9 @@ func adviceOn(reason string, p *plan, g *group) string {
 	case strings.Contains(reason, "too many open files"):
 		return fmt.Sprintf("this process may open %d descriptors: raise the hard limit (ulimit -Hn), or lower the number of clients", raiseDescriptors())
 	case strings.Contains(reason, "connection refused"):
-		return "nothing listens at " + g.target.Addr() + ", or its queue of new connections is full: check the address, or give a connect_rate"
+		return "nothing listens at " + addr + ", or its queue of new connections is full: check the address, or give a connect_rate"
 	case strings.Contains(reason, "No such file"), strings.Contains(reason, "no such file"):
-		return "there is no socket at " + g.target.Addr()
+		return "there is no socket at " + addr
 	}
 	return ""
 }

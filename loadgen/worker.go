@@ -49,6 +49,7 @@ type worker struct {
 	text    []byte
 	scratch []byte
 	props   codec.Properties
+	header  [proofSize]byte
 
 	st, spare *stats
 	connected int
@@ -63,7 +64,6 @@ type worker struct {
 	dialing  int
 	dials    []*client // wait for their turn to dial
 	dialHead int
-	nextDial int
 
 	box     mailbox
 	streams sync.WaitGroup
