@@ -575,5 +575,5 @@ func (f *clientFuzzer) found(ctx context.Context, t *trouble, s *Script) {
 			f.tell(Event{Note: err.Error()})
 		}
 	}
-	f.tell(Event{Finding: x})
+	f.tell(Event{Finding: x, Settled: true})
 }

@@ -41,6 +41,7 @@ type trouble struct {
 	warn      bool
 	detail    []string
 	stderr    string
+	late      bool // time was up, and the connection still stands
 	vague     bool // the signature alone does not tell this trouble from others
 }
 

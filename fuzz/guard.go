@@ -312,7 +312,7 @@ func (g *guard) stuck(who, what string, err error) *trouble {
 		}
 	case timeout(err):
 		return &trouble{
-			oracle: OracleHang, signature: "long-lived " + who, title: fmt.Sprintf("a long-lived connection, a %s, waits for %s in vain", who, what),
+			oracle: OracleHang, signature: "long-lived " + who, late: true, title: fmt.Sprintf("a long-lived connection, a %s, waits for %s in vain", who, what),
 		}
 	default:
 		return &trouble{
@@ -328,7 +328,7 @@ func (g *guard) probe(ctx context.Context, wait time.Duration) *trouble {
 	c, err := g.connect(ctx, "f"+strconv.Itoa(g.fresh%10), wait)
 	hang := func(stage string, err error) *trouble {
 		return &trouble{
-			oracle: OracleHang, signature: "fresh " + stage, title: fmt.Sprintf("a fresh connection is not served: %s is not answered", stage), detail: []string{err.Error()},
+			oracle: OracleHang, signature: "fresh " + stage, title: fmt.Sprintf("a fresh connection is not served: %s is not answered", stage), late: timeout(err), detail: []string{err.Error()},
 		}
 	}
 	if err != nil {

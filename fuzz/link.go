@@ -574,12 +574,41 @@ func (w *link) collect(r *result) {
 	known := map[string]bool{}
 	for _, t := range w.troubles {
 		known[t.rule] = true
+		// What is no more than odd, and was provoked by a fault of ours, accuses nobody.
+		t.warn = t.warn || t.rule == "" && w.fault != nil
 		r.troubles = append(r.troubles, t)
 	}
-	if w.judge != nil {
-		judged(w.judge, known, r)
-		w.judge = nil
+	if w.judge == nil {
+		return
 	}
+	n := len(r.troubles)
+	judged(w.judge, known, r)
+	w.judge = nil
+	if w.unsound() {
+		for i := range r.troubles[n:] {
+			r.troubles[n+i].warn = true
+		}
+	}
+}
+
+// unsound reports whether the stream ends in the middle of a packet that is wrong from its first byte on, or cannot be
+// framed at all: what the server makes of the rest is anybody's guess.
+func (w *link) unsound() bool {
+	if w.lost || len(w.part) == 0 {
+		return w.lost
+	}
+	h, _, _ := codec.ParseHeader(append([]byte{w.part[0]}, 0))
+	switch h.Type {
+	case codec.TypePublish:
+		return false
+	case codec.TypePubrel, codec.TypeSubscribe, codec.TypeUnsubscribe:
+		return h.Flags != 2
+	case codec.TypeConnect, codec.TypePuback, codec.TypePubrec, codec.TypePubcomp, codec.TypePingreq, codec.TypeDisconnect:
+		return h.Flags != 0
+	case codec.TypeAuth:
+		return h.Flags != 0 || w.version != codec.V5
+	}
+	return true
 }
 
 // judged adds the breaches of rules that a judge has found, rules that are known aside.

@@ -158,45 +158,61 @@ func cutAll(b []byte) [][]byte {
 	return all
 }
 
+// maxFrames bounds how many packets of one step are looked at singly.
+const maxFrames = 16
+
 // packets makes the bytes of steps simpler: fields first, then whatever bytes can go.
 func (m *minimiser) packets() (changed bool) {
 	for i := range m.best.Steps {
-		if len(m.best.Steps[i].Bytes) == 0 {
+		for k := range min(maxFrames, len(cutAll(m.best.Steps[i].Bytes))) {
+			get := func() []byte {
+				if frames := cutAll(m.best.Steps[i].Bytes); k < len(frames) {
+					return frames[k]
+				}
+				return nil
+			}
+			set := func(b []byte) bool {
+				frames := cutAll(m.best.Steps[i].Bytes)
+				frames[k] = b
+				return m.change(i, func(st *Step) { st.Bytes = slices.Concat(frames...) })
+			}
+			changed = m.fields(get, set) || changed
+			changed = m.bytes(get, set) || changed
+		}
+	}
+	return changed
+}
+
+// fields leaves out fields of one packet, or makes them short.
+func (m *minimiser) fields(get func() []byte, set func([]byte) bool) (changed bool) {
+	for k := 2; m.ctx.Err() == nil; {
+		b := get()
+		fields := codec.AppendFields(nil, b, m.best.Version)
+		if k >= len(fields) {
+			return changed
+		}
+		if slices.ContainsFunc(simpler(b, fields, k), set) {
+			changed = true
 			continue
 		}
-		set := func(b []byte) bool { return m.change(i, func(st *Step) { st.Bytes = b }) }
-		if len(cutAll(m.best.Steps[i].Bytes)) == 1 {
-			for k := 2; m.ctx.Err() == nil; {
-				b := m.best.Steps[i].Bytes
-				fields := codec.AppendFields(nil, b, m.best.Version)
-				if k >= len(fields) {
-					break
-				}
-				next := false
-				for _, candidate := range simpler(b, fields, k) {
-					if set(candidate) {
-						changed, next = true, true
-						break
-					}
-				}
-				if !next {
-					k++
-				}
-			}
+		k++
+	}
+	return changed
+}
+
+// bytes leaves out stretches of bytes of one packet, where there are not too many; its length is mended where it was right.
+func (m *minimiser) bytes(get func() []byte, set func([]byte) bool) (changed bool) {
+	for n := len(get()) / 2; n >= 1; n /= 2 {
+		if len(get()) > 4096 && n < 64 {
+			return changed
 		}
-		// Bytes alone, in stretches, where there are not too many; the length is mended where it was right.
-		for n := len(m.best.Steps[i].Bytes) / 2; n >= 1; n /= 2 {
-			for at := len(m.best.Steps[i].Bytes) - n; at >= 1 && m.ctx.Err() == nil; at -= n {
-				b := m.best.Steps[i].Bytes
-				if at+n > len(b) {
-					continue
-				}
-				if c, ok := mended(b, at, n, nil); ok && set(c) {
-					changed = true
-				}
+		for at := len(get()) - n; at >= 1 && m.ctx.Err() == nil; at -= n {
+			b := get()
+			if at+n > len(b) {
+				continue
 			}
-			if n > 1 && len(m.best.Steps[i].Bytes) > 4096 && n < 64 {
-				break
+			if c, ok := mended(b, at, n, nil); ok && set(c) {
+				changed = true
 			}
 		}
 	}

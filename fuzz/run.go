@@ -48,6 +48,7 @@ type Config struct {
 type Event struct {
 	Stats   Stats
 	Finding *Finding // a copy: new, or known better than before
+	Settled bool     // the finding was confirmed and made small, as far as it goes
 	Note    string   // what a person may want to know
 }
 

@@ -134,7 +134,11 @@ func (f *fuzzer) examine(ctx context.Context, wait time.Duration) *trouble {
 	if t == nil {
 		return f.dead()
 	}
-	if d := f.dying(ctx); d != nil {
+	d := f.dead()
+	if d == nil && !t.late {
+		d = f.dying(ctx)
+	}
+	if d != nil {
 		return d
 	}
 	if ctx.Err() != nil {
@@ -288,6 +292,7 @@ func same(a, b *trouble) bool {
 const (
 	quickWait      = time.Second
 	closeWaitQuick = 250 * time.Millisecond
+	hangWaitQuick  = 400 * time.Millisecond
 )
 
 // blame finds the script that brings a trouble about among those that were executed last.
@@ -313,28 +318,60 @@ func (f *fuzzer) blame(ctx context.Context, t *trouble) {
 	}
 	budget, cancel := context.WithTimeout(ctx, blameBudget)
 	defer cancel()
-	for i, s := range all {
-		if i >= 2*f.cfg.Workers {
-			break
-		}
-		if hit := f.fires(budget, s, t, false, quickWait); hit != nil {
-			f.found(ctx, t, s)
-			return
-		}
-	}
-	for _, n := range []int{2 * f.cfg.Workers, len(all)} {
-		n = min(n, len(all))
-		some := slices.Clone(all[:n])
-		slices.Reverse(some)
-		s := joined(some)
-		if hit := f.fires(budget, s, t, true, quickWait); hit != nil {
-			f.found(ctx, t, s)
-			return
+	wait := f.quick(t)
+	// What depends on chance may need to be tried more than once.
+	for range 2 {
+		for _, s := range f.candidates(all) {
+			if budget.Err() != nil {
+				break
+			}
+			if hit := f.fires(budget, s, t, len(s.Steps) > maxSteps, wait); hit != nil {
+				f.found(ctx, t, s)
+				return
+			}
 		}
 	}
 	last := slices.Clone(all[:min(len(all), f.cfg.Workers)])
 	slices.Reverse(last)
 	f.found(ctx, t, joined(last))
+}
+
+// candidates are the scripts that may have brought trouble about, in the order in which they are tried: the latest alone,
+// the latest of each worker together, and ever more of all.
+func (f *fuzzer) candidates(all []*Script) []*Script {
+	together := func(some []*Script) *Script {
+		some = slices.Clone(some)
+		slices.Reverse(some)
+		return joined(some)
+	}
+	list := slices.Clone(all[:min(len(all), 2*f.cfg.Workers)])
+	for _, n := range []int{3, 8} {
+		for _, r := range f.rings {
+			if own := suspects([]*ring{r}); len(own) > 1 {
+				list = append(list, together(own[:min(len(own), n)]))
+			}
+		}
+	}
+	for n := 2 * f.cfg.Workers; ; n *= 2 {
+		list = append(list, together(all[:min(len(all), n)]))
+		if n >= len(all) {
+			return list
+		}
+	}
+}
+
+// quick is how long a replay waits while it is looked for what brings trouble about.
+func (f *fuzzer) quick(t *trouble) time.Duration {
+	wait := quickWait
+	switch t.oracle {
+	case OracleClose: // each replay waits in vain
+		wait = closeWaitQuick
+	case OracleHang:
+		if f.own && f.far < time.Millisecond {
+			wait = hangWaitQuick
+		}
+	}
+	return min(wait, f.cfg.Patience)
 }
 
 // known counts a trouble that was found before.
@@ -413,7 +450,7 @@ func (f *fuzzer) conclude(x *Finding, t *trouble, o outcome) {
 	if err := f.write(x); err != nil {
 		f.tell(Event{Note: err.Error()})
 	}
-	f.tell(Event{Finding: x})
+	f.tell(Event{Finding: x, Settled: true})
 	if f.cfg.StopAfter > 0 && n >= f.cfg.StopAfter {
 		f.fatal(nil)
 	}
@@ -448,12 +485,9 @@ func (f *fuzzer) settleFinding(ctx context.Context, s *Script, t *trouble, befor
 		}
 	}
 	if alone && f.cfg.Minimise > 0 {
-		limit, wait := f.cfg.Minimise, quick
+		limit, wait := f.cfg.Minimise, f.quick(t)
 		if t.warn || t.oracle.Class() == "rule" {
 			limit /= 4
-		}
-		if t.oracle == OracleClose { // each replay waits in vain
-			wait = min(closeWaitQuick, wait)
 		}
 		budget, cancel := context.WithTimeout(ctx, limit)
 		o.small = Minimise(budget, o.script, func(s *Script) bool { return f.fires(budget, s, t, false, wait) != nil })

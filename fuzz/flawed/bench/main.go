@@ -112,7 +112,6 @@ func look(ctx context.Context, f flawed.Flaw, seed uint64, limit time.Duration, 
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	told := map[*fuzz.Finding]int{}
 	sum, err := fuzz.Run(ctx, fuzz.Config{
 		Target: fuzz.Target{Cmd: fmt.Sprintf("'%s' serve %s {port}", exe, f.Name)},
 		Name:   f.Name, Seed: seed, Time: limit, Out: out, Resources: 4 * time.Second,
@@ -120,8 +119,7 @@ func look(ctx context.Context, f flawed.Flaw, seed uint64, limit time.Duration, 
 			if e.Finding == nil || !slices.Contains(f.Oracles, e.Finding.Oracle) {
 				return
 			}
-			// It is told of when it is found, and again when it is confirmed and small.
-			if told[e.Finding]++; told[e.Finding] == 2 {
+			if e.Settled {
 				stop()
 			}
 		},
