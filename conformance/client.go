@@ -14,6 +14,7 @@ import (
 	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/conformance/rules"
 	"github.com/mqlab/mqlab/internal/peer"
+	"github.com/mqlab/mqlab/internal/process"
 	"github.com/mqlab/mqlab/internal/transport"
 )
 
@@ -186,7 +187,7 @@ type Client struct {
 	listener *transport.Listener
 	conns    chan net.Conn
 	cmd      *exec.Cmd
-	out      tail
+	out      process.Output
 	ended    chan struct{} // closed once the process is gone
 	id       string
 	topic    string
@@ -210,7 +211,7 @@ func (t *T) Launch() *Client {
 	c.cmd = exec.Command(words[0], words[1:]...)
 	c.cmd.Stdout, c.cmd.Stderr = &c.out, &c.out
 	c.cmd.WaitDelay = time.Second // a child of its own may hold the pipe
-	ownGroup(c.cmd)
+	process.OwnGroup(c.cmd)
 	if err := c.cmd.Start(); err != nil {
 		close(c.ended)
 		panic(stop{Inconclusive, "the client cannot be started: " + err.Error()})
@@ -239,7 +240,7 @@ func (c *Client) end(now bool) {
 	select {
 	case <-c.ended:
 	default:
-		endGroup(c.cmd, now)
+		process.EndGroup(c.cmd, now)
 	}
 }
 
@@ -277,7 +278,7 @@ func (t *T) leave() {
 
 // says is what the client wrote last, for reasons.
 func (c *Client) says() string {
-	if lines := c.out.lines(); len(lines) > 0 {
+	if lines := c.out.Lines(outputLines); len(lines) > 0 {
 		return "; its last output: " + strings.Join(lines, " | ")
 	}
 	return ""

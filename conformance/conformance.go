@@ -22,6 +22,7 @@ import (
 
 	"github.com/mqlab/mqlab/broker"
 	"github.com/mqlab/mqlab/conformance/rules"
+	"github.com/mqlab/mqlab/internal/process"
 	"github.com/mqlab/mqlab/internal/transport"
 )
 
@@ -111,7 +112,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.Cmd != "" {
-		if _, err := splitCommand(c.Cmd); err != nil {
+		if _, err := process.Split(c.Cmd); err != nil {
 			bad("Cmd", "%v", err)
 		} else if c.Target == "" && c.Dial == nil && !strings.Contains(c.Cmd, "{port}") {
 			bad("Cmd", "the command does not say where it listens: write {port} in it, or name the target's URL")

@@ -2,18 +2,15 @@ package conformance
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/internal/peer"
+	"github.com/mqlab/mqlab/internal/process"
 )
 
 // Death is one time that a target which the suite had started ended by itself, or ran on
@@ -38,13 +35,11 @@ func (d Death) String() string {
 // Times around the life of a target that the suite started.
 const (
 	startTimeout = 30 * time.Second       // it has to answer a CONNECT within this time
-	stopTimeout  = 5 * time.Second        // it may take to end after SIGTERM
 	startPause   = 50 * time.Millisecond  // between two attempts to reach it
 	quickStart   = time.Second            // one that starts faster is started anew for every suspect
 	shortlyAgo   = 250 * time.Millisecond // a check that ended so shortly before a death may have caused it
 	lately       = 5 * time.Second        // one that ended undecided so long before a death may have suffered from it
 	outputLines  = 8
-	outputBytes  = 4096
 )
 
 // server is a target that the suite starts, and starts again.
@@ -61,10 +56,8 @@ type server struct {
 
 // life is one process.
 type life struct {
-	cmd      *exec.Cmd
-	ended    chan struct{} // closed once the process is gone
-	stopping bool          // guarded by server.mu: the end is our doing
-	out      tail
+	p        *process.Process
+	stopping bool // guarded by server.mu: the end is our doing
 }
 
 // epoch is the time between two deaths; it may span several orderly restarts.
@@ -76,14 +69,12 @@ type epoch struct {
 
 // newServer prepares the command. The placeholders stand for values chosen here.
 func newServer(command string, values map[string]string, ready func(context.Context) error) (*server, error) {
-	words, err := splitCommand(command)
+	words, err := process.Split(command)
 	if err != nil {
 		return nil, err
 	}
 	for i := range words {
-		for name, value := range values {
-			words[i] = strings.ReplaceAll(words[i], name, value)
-		}
+		words[i] = process.Fill(words[i], values)
 	}
 	return &server{words: words, ready: ready, epoch: newEpoch()}, nil
 }
@@ -114,7 +105,7 @@ func (s *server) declare(l *life, status string) {
 	if s.life != l || l.stopping || s.epoch.dead != nil {
 		return
 	}
-	s.epoch.dead = &Death{At: time.Now().UTC(), Status: status, Output: l.out.lines()}
+	s.epoch.dead = &Death{At: time.Now().UTC(), Status: status, Output: l.p.Output().Lines(outputLines)}
 	close(s.epoch.died)
 }
 
@@ -159,13 +150,11 @@ func (s *server) obituaries() []Death {
 func (s *server) start(ctx context.Context) error {
 	s.stop()
 	began := time.Now()
-	l := &life{cmd: exec.Command(s.words[0], s.words[1:]...), ended: make(chan struct{})}
-	l.cmd.Stdout, l.cmd.Stderr = &l.out, &l.out
-	l.cmd.WaitDelay = time.Second // a child of its own may hold the pipe
-	ownGroup(l.cmd)
-	if err := l.cmd.Start(); err != nil {
+	p, err := process.Start(s.words, process.Options{})
+	if err != nil {
 		return fmt.Errorf("start the target: %w", err)
 	}
+	l := &life{p: p}
 	s.mu.Lock()
 	s.life = l
 	if s.epoch.dead != nil {
@@ -174,9 +163,9 @@ func (s *server) start(ctx context.Context) error {
 	e := s.epoch
 	s.mu.Unlock()
 	go func() {
-		err := l.cmd.Wait()
-		s.declare(l, ending(l.cmd, err))
-		close(l.ended)
+		<-p.Done()
+		e, _ := p.Ending()
+		s.declare(l, "ended: "+e.Status)
 	}()
 	deadline := time.NewTimer(startTimeout)
 	defer deadline.Stop()
@@ -191,21 +180,13 @@ func (s *server) start(ctx context.Context) error {
 			return fmt.Errorf("the command %s ended before it served: %s", s.words[0], e.dead)
 		case <-deadline.C:
 			s.stop()
-			return fmt.Errorf("the command %s did not serve within %v: %w; its last output: %s", s.words[0], startTimeout, err, strings.Join(l.out.lines(), " | "))
+			return fmt.Errorf("the command %s did not serve within %v: %w; its last output: %s", s.words[0], startTimeout, err, strings.Join(p.Output().Lines(outputLines), " | "))
 		case <-ctx.Done():
 			s.stop()
 			return ctx.Err()
 		case <-time.After(startPause):
 		}
 	}
-}
-
-// ending says how a process ended, after "the target".
-func ending(cmd *exec.Cmd, err error) string {
-	if cmd.ProcessState != nil {
-		return "ended: " + cmd.ProcessState.String()
-	}
-	return fmt.Sprintf("ended: %v", err)
 }
 
 // stop ends the process and what it started in its group, gently first.
@@ -219,19 +200,7 @@ func (s *server) stop() {
 	if l == nil {
 		return
 	}
-	timer := time.NewTimer(stopTimeout)
-	defer timer.Stop()
-	select {
-	case <-l.ended:
-	default:
-		endGroup(l.cmd, false)
-		select {
-		case <-l.ended:
-		case <-timer.C:
-			endGroup(l.cmd, true)
-			<-l.ended
-		}
-	}
+	l.p.Stop()
 	s.mu.Lock()
 	if s.life == l {
 		s.life = nil
@@ -239,95 +208,11 @@ func (s *server) stop() {
 	s.mu.Unlock()
 }
 
-// tail keeps the last bytes of an output. It is an io.Writer for one process.
-type tail struct {
-	mu  sync.Mutex // guards buf
-	buf []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, b...)
-	if over := len(t.buf) - outputBytes; over > 0 {
-		t.buf = append(t.buf[:0], t.buf[over:]...)
-	}
-	return len(b), nil
-}
-
-// lines returns the last lines that are not empty.
-func (t *tail) lines() []string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var out []string
-	for line := range strings.Lines(string(t.buf)) {
-		if line = strings.TrimSpace(line); line != "" {
-			out = append(out, line)
-		}
-	}
-	return out[max(0, len(out)-outputLines):]
-}
-
-// splitCommand cuts a command line into words as a shell does, with quotes and backslashes, and
-// refuses what only a shell could do.
-func splitCommand(line string) ([]string, error) {
-	var words []string
-	var word strings.Builder
-	inside, quote := false, rune(0)
-	escaped := false
-	for _, r := range line {
-		switch {
-		case escaped:
-			word.WriteRune(r)
-			escaped = false
-		case r == '\\' && quote != '\'':
-			escaped, inside = true, true
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote != 0:
-			word.WriteRune(r)
-		case r == '\'' || r == '"':
-			quote, inside = r, true
-		case strings.ContainsRune(" \t\r\n", r):
-			if inside {
-				words = append(words, word.String())
-			}
-			word.Reset()
-			inside = false
-		case strings.ContainsRune("|&;<>$`", r):
-			return nil, fmt.Errorf("the command needs a shell for %q: write sh -c '...', or quote it", r)
-		default:
-			word.WriteRune(r)
-			inside = true
-		}
-	}
-	if quote != 0 || escaped {
-		return nil, errors.New("the command ends inside of a quotation")
-	}
-	if inside {
-		words = append(words, word.String())
-	}
-	if len(words) == 0 {
-		return nil, errors.New("the command is empty")
-	}
-	return words, nil
-}
-
-// freePort returns a loopback port that was free a moment ago.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
-}
-
 // launch starts the target by its command. The returned function ends it and removes its folder.
 func (r *run) launch(ctx context.Context) (func(), error) {
 	values := map[string]string{}
 	for _, name := range []string{"{port}", "{ws_port}"} {
-		port, err := freePort()
+		port, err := process.FreePort()
 		if err != nil {
 			return nil, err
 		}
@@ -352,9 +237,7 @@ func (r *run) launch(ctx context.Context) (func(), error) {
 		r.cfg.WSTarget = "ws://127.0.0.1:{ws_port}/mqtt"
 	}
 	for _, url := range []*string{&r.cfg.Target, &r.cfg.WSTarget} {
-		for name, value := range values {
-			*url = strings.ReplaceAll(*url, name, value)
-		}
+		*url = process.Fill(*url, values)
 	}
 	if r.cfg.Dial != nil {
 		r.dial = r.cfg.Dial

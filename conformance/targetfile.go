@@ -11,6 +11,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/mqlab/mqlab/internal/process"
 	"github.com/mqlab/mqlab/internal/transport"
 )
 
@@ -115,7 +116,7 @@ func (t *Target) check(at string) (errs []error) {
 		}
 	}
 	if t.Cmd != "" {
-		if _, err := splitCommand(t.Cmd); err != nil {
+		if _, err := process.Split(t.Cmd); err != nil {
 			bad("cmd", "%v", err)
 		}
 	}

@@ -149,7 +149,7 @@ func (p *Process) launch(ctx context.Context) error {
 	}
 	run, err := process.Start(words, process.Options{Env: env, Dir: p.target.Dir})
 	if err != nil {
-		return err
+		return fmt.Errorf("start the target: %w", err)
 	}
 	p.mu.Lock()
 	p.p, p.told, p.url = run, 0, process.Fill(p.target.URL, p.values)

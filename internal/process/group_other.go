@@ -4,7 +4,8 @@ package process
 
 import "os/exec"
 
-func ownGroup(*exec.Cmd) {}
+// OwnGroup does nothing here.
+func OwnGroup(*exec.Cmd) {}
 
-// endGroup ends the process: there is no gentle way here.
-func endGroup(cmd *exec.Cmd, _ bool) { _ = cmd.Process.Kill() }
+// EndGroup ends the process: there is no gentle way here.
+func EndGroup(cmd *exec.Cmd, _ bool) { _ = cmd.Process.Kill() }

@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// ownGroup gives the command a process group of its own, so that it and its children can be ended together, and a
+// OwnGroup gives the command a process group of its own, so that it and its children can be ended together, and a
 // terminal's interrupt does not reach it before us.
-func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+func OwnGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// endGroup asks the group to end, or makes it.
-func endGroup(cmd *exec.Cmd, now bool) {
+// EndGroup asks the group to end, or makes it.
+func EndGroup(cmd *exec.Cmd, now bool) {
 	sig := syscall.SIGTERM
 	if now {
 		sig = syscall.SIGKILL

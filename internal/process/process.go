@@ -60,7 +60,7 @@ type Ending struct {
 // and Stop reaches what it started.
 func Start(words []string, o Options) (*Process, error) {
 	if len(words) == 0 {
-		return nil, errors.New("start a program: the command is empty")
+		return nil, errors.New("the command is empty")
 	}
 	p := &Process{
 		cmd: exec.Command(words[0], words[1:]...), done: make(chan struct{}), quit: make(chan struct{}),
@@ -72,9 +72,9 @@ func Start(words []string, o Options) (*Process, error) {
 	if len(o.Env) > 0 {
 		p.cmd.Env = append(os.Environ(), o.Env...)
 	}
-	ownGroup(p.cmd)
+	OwnGroup(p.cmd)
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", words[0], err)
+		return nil, err // names the program
 	}
 	p.pid = p.cmd.Process.Pid
 	go p.wait()
@@ -172,11 +172,11 @@ func (p *Process) Stop() {
 	}
 	select {
 	case <-p.done:
-		endGroup(p.cmd, true) // what it started may have outlived it
+		EndGroup(p.cmd, true) // what it started may have outlived it
 		return
 	default:
 	}
-	endGroup(p.cmd, false)
+	EndGroup(p.cmd, false)
 	timer := time.NewTimer(StopTimeout)
 	defer timer.Stop()
 	select {
@@ -184,7 +184,7 @@ func (p *Process) Stop() {
 	case <-timer.C:
 		p.Kill()
 	}
-	endGroup(p.cmd, true)
+	EndGroup(p.cmd, true)
 }
 
 // Kill ends the program and what it started at once, and returns when it is gone.
@@ -196,6 +196,6 @@ func (p *Process) Kill() {
 		p.Stop()
 		return
 	}
-	endGroup(p.cmd, true)
+	EndGroup(p.cmd, true)
 	<-p.done
 }
