@@ -29,7 +29,7 @@ func inNode(name, pkg, version, main string) old {
 // brokers are those that are looked at, with mosquitto as the one that millions use.
 var brokers = []old{
 	inGo("mochi", "github.com/mochi-mqtt/server/v2", "v2.7.9", mochi),
-	inGo("mochi-2.2", "github.com/mochi-mqtt/server/v2", "v2.2.16", mochiOlder),
+	inGo("mochi-2.3", "github.com/mochi-mqtt/server/v2", "v2.3.0", mochiOlder),
 	inGo("mochi-1", "github.com/mochi-co/mqtt", "v1.3.2", mochiOne),
 	inGo("gmqtt", "github.com/DrmagicE/gmqtt", "v0.1.4", gmqtt),
 	inGo("hmq", "github.com/fhmq/hmq", "v1.5.6", hmq),
@@ -67,7 +67,7 @@ const mochiOlder = `package main
 import (
 	"os"
 
-	"github.com/mochi-mqtt/server/v2"
+	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
 )
