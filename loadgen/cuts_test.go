@@ -12,7 +12,7 @@ import (
 
 // cutWorkload is load over connections that break about every half second in the midst of whatever is under way.
 func cutWorkload(qos uint8, version string, clean bool, length time.Duration) *scenarios.Workload {
-	w := pairs(20, qos, 1250, length)
+	w := pairs(20, qos, 2000, length)
 	w.MQTT, w.Drain = version, 4*time.Second
 	if qos == 0 || clean {
 		w.Drain = 500 * time.Millisecond // what is missing will not come
@@ -31,22 +31,24 @@ func cutWorkload(qos uint8, version string, clean bool, length time.Duration) *s
 
 // TestCuts holds the promises of each QoS over 100,000 messages while connections break all the time.
 func TestCuts(t *testing.T) {
+	t.Parallel()
 	srv := brokertest.NewServer(t, broker.Config{QueueMessages: 1 << 20, QueueBytes: 1 << 30})
 	other, _ := mosquitto(t)
 	for _, target := range []struct{ name, url string }{{"embedded", srv.URL}, {"mosquitto", other}} {
 		for qos := range 3 {
 			for _, clean := range []bool{false, true} {
-				length := 4 * time.Second
+				length := 2500 * time.Millisecond
 				if clean || qos == 0 || raceEnabled {
-					length = time.Second
+					length = 500 * time.Millisecond
 				}
 				if clean && (qos == 0 || target.name != "embedded") {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s/qos=%d/clean=%v", target.name, qos, clean), func(t *testing.T) {
+					t.Parallel()
 					version := []string{"3.1.1", "5.0", "5.0"}[qos] // in 5.0 mosquitto says how much may be under way; in 3.1.1 it cuts off
 					r := mustRun(t, Config{Workload: cutWorkload(uint8(qos), version, clean, length), Target: target.url})
-					scheduled := 25_000 * uint64(length/time.Second)
+					scheduled := 40 * uint64(length/time.Millisecond)
 					row := ledgerOf(r, qos)
 					t.Logf("%+v; %+v", row, r.Totals)
 					if r.Totals.Scheduled != scheduled {
@@ -63,7 +65,7 @@ func TestCuts(t *testing.T) {
 					if row.Lost+row.Corrupted+row.Unexpected+row.Reordered+row.Unverified > 0 || qos != 1 && row.Duplicated > 0 {
 						t.Errorf("the promise of QoS %d is broken: %+v", qos, row)
 					}
-					if want := 40 + 20*uint64(length/time.Second); r.Totals.Connects < want {
+					if want := 40 + 20*uint64(length/(500*time.Millisecond))/2; r.Totals.Connects < want {
 						t.Errorf("%d connections, want %d at least", r.Totals.Connects, want)
 					}
 					if r.Totals.Disconnects > 0 {

@@ -51,6 +51,9 @@ func TestPhases(t *testing.T) {
 func comings(ph scenarios.Phase, clean bool) *scenarios.Workload {
 	w := pairs(20, 1, 50, 300*time.Millisecond)
 	w.MQTT = "5.0"
+	if clean {
+		w.Drain = 500 * time.Millisecond
+	}
 	w.Phases = []scenarios.Phase{{Kind: "hold", For: 300 * time.Millisecond}, ph, {Name: "after", Kind: "hold", For: 500 * time.Millisecond}}
 	for i := range w.Clients {
 		w.Clients[i].CleanStart = &clean

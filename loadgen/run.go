@@ -114,7 +114,7 @@ func (r *runner) every(f func(*worker)) {
 
 const (
 	connectPatience = 15 * time.Second // without any progress
-	refusedPatience = 3 * time.Second  // while everything fails
+	refusedPatience = 2 * time.Second  // while everything fails
 )
 
 // connect has all clients connect and subscribe.

@@ -50,6 +50,7 @@ func ledgerOf(r *Result, qos int) LedgerRow {
 }
 
 func TestRunDelivers(t *testing.T) {
+	t.Parallel()
 	srv := brokertest.NewServer(t, broker.Config{})
 	for _, version := range []string{"3.1", "3.1.1", "5.0"} {
 		for qos := range 3 {

@@ -13,6 +13,7 @@ import (
 // TestStall stops the broker for two seconds in the midst of the run. What fell due meanwhile waited for up to two seconds:
 // a tool that counts from the moment of sending, or that offers less while nobody answers, would not show it.
 func TestStall(t *testing.T) {
+	t.Parallel()
 	url, pid := mosquitto(t, "sys_interval 1")
 	const (
 		clients, rate = 10, 100

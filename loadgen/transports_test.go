@@ -49,6 +49,7 @@ func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
 }
 
 func TestTransports(t *testing.T) {
+	t.Parallel()
 	network := new(transport.Network)
 	cert, pool := selfSigned(t)
 	srv := brokertest.NewServer(t, broker.Config{TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}, Mem: network})

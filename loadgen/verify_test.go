@@ -15,6 +15,7 @@ import (
 
 // TestLossyProxy compares what receivers found with what a proxy did.
 func TestLossyProxy(t *testing.T) {
+	t.Parallel()
 	srv := brokertest.NewServer(t, broker.Config{})
 	for _, version := range []string{"3.1.1", "5.0"} {
 		for qos := range 2 {
@@ -45,6 +46,7 @@ func TestLossyProxy(t *testing.T) {
 
 // TestEntitlement runs workloads in which receivers get different shares of what is published.
 func TestEntitlement(t *testing.T) {
+	t.Parallel()
 	srv := brokertest.NewServer(t, broker.Config{})
 	const messages = 4 * 100
 	pub := func(topic string, mix scenarios.QoSMix) scenarios.Group {
@@ -130,6 +132,7 @@ func TestEntitlement(t *testing.T) {
 
 // TestMixedStreams verifies messages of several topics and QoS of one publication.
 func TestMixedStreams(t *testing.T) {
+	t.Parallel()
 	srv := brokertest.NewServer(t, broker.Config{})
 	w := pairs(3, 0, 1000, time.Second)
 	w.Clients[0].Subscribe[0] = scenarios.Subscription{Filter: "m/{run}/{index}/+", QoS: 2}
