@@ -14,19 +14,19 @@ func TestFuzzSelf(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{
 		"go.mod": "module github.com/mqlab/mqlab\n\ngo 1.26\n",
-		"planted/planted_test.go": `package planted
-
-import "testing"
-
-func FuzzPlanted(f *testing.F) {
-	f.Add([]byte("a"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 1 {
-			t.Fatal("found it")
-		}
-	})
-}
-`,
+		// Not as one text, whose lines would be taken for a target of this package.
+		"planted/planted_test.go": strings.Join([]string{
+			"package planted",
+			`import "testing"`,
+			"func FuzzPlanted(f *testing.F) {",
+			`	f.Add([]byte("a"))`,
+			"	f.Fuzz(func(t *testing.T, b []byte) {",
+			"		if len(b) > 1 {",
+			`			t.Fatal("found it")`,
+			"		}",
+			"	})",
+			"}",
+		}, "\n"),
 	} {
 		file := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
