@@ -79,6 +79,9 @@ func (s *Stream) Missing() uint64 {
 	return s.missing.Len()
 }
 
+// Seen reports whether a number has arrived.
+func (s *Stream) Seen(seq uint64) bool { return seq < s.next && !s.missing.Contains(seq) }
+
 // Bytes is the memory that the Stream takes, itself included.
 func (s *Stream) Bytes() int {
 	n := streamBytes

@@ -123,6 +123,9 @@ func TestAgainstModel(t *testing.T) {
 				want = Ahead
 			}
 			high = max(high, int(seq))
+			if s.Seen(seq) != (seen[seq] > 1) {
+				t.Fatalf("%d seen: %v", seq, s.Seen(seq))
+			}
 			if got := s.Record(seq, copies); got != want {
 				t.Fatalf("record %d: %v, want %v", seq, got, want)
 			}
