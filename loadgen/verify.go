@@ -252,6 +252,10 @@ func (w *worker) arrived(c *client, name string, props, payload []byte, qos uint
 			e.qos, e.copies = min(m.qos, w.p.qosOfStream(pr.publisher, pr.stream)), 1
 		}
 	}
+	if retained && e.Seen(pr.seq) {
+		rows[qos].Unverified++ // with Retain As Published, too, this may be the server's older message once more
+		return
+	}
 	w.record(c, a, e, &pr)
 }
 
