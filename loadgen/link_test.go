@@ -81,7 +81,8 @@ func TestRetained(t *testing.T) {
 		if row.Expected != 500 || row.Delivered+row.Unsettled != 500 || row.Lost+row.Corrupted+row.Unexpected+row.Reordered > 0 {
 			t.Errorf("retain as published %v: %+v", asPublished, row)
 		}
-		if row.Unverified != 5 || row.Duplicated > 0 {
+		// With Retain As Published the kept message, which was published meanwhile, is the first of the new session.
+		if !asPublished && row.Unverified != 5 || row.Duplicated > 0 {
 			t.Errorf("retain as published %v: %d kept messages, want 5; %d duplicates", asPublished, row.Unverified, row.Duplicated)
 		}
 	}
