@@ -27,6 +27,7 @@ type guard struct {
 	sub, pub           *guardConn
 	n                  int // of the last round
 	one, two           int // the last message that arrived at QoS 1 and 2
+	due                int // acknowledgements that the publisher waits for
 	fresh              int
 }
 
@@ -185,12 +186,13 @@ func (c *guardConn) await(wait time.Duration, typ codec.Type) (codec.Packet, err
 // timeout reports whether an error says that time was up.
 func timeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// round sends a message at QoS 1 and one at QoS 2 and sees both arrive. The trouble is nil where all is well.
+// round sends a message at QoS 1 and one at QoS 2 and sees both arrive. The trouble is nil where all is well. A round for
+// which time was up is gone on with by the next call.
 func (g *guard) round(wait time.Duration) *trouble {
 	if g.pub == nil || g.sub == nil { // an interrupt came while the bystanders were to be connected anew
 		return nil
 	}
-	if g.n == g.one && (g.n == g.two || !g.qos2) { // else the round before is still under way
+	if g.due == 0 && g.n == g.one && (g.n == g.two || !g.qos2) { // else the round before is still under way
 		g.n++
 		text := []byte(strconv.Itoa(g.n) + strings.Repeat(" bystander", 4))
 		if err := g.pub.send(g.version, &codec.Publish{Topic: g.prefix + "/1", Payload: text, QoS: 1, PacketID: 1}); err != nil {
@@ -201,11 +203,14 @@ func (g *guard) round(wait time.Duration) *trouble {
 				return g.stuck("publisher", "PUBLISH", err)
 			}
 		}
-		if t := g.acknowledged(wait); t != nil {
-			return t
+		if g.due = 1; g.qos2 {
+			g.due = 2
 		}
 	}
 	limit := time.Now().Add(wait)
+	if t := g.acknowledged(limit); t != nil {
+		return t
+	}
 	for g.one < g.n || g.qos2 && g.two < g.n {
 		p, err := g.sub.next(limit)
 		if err != nil {
@@ -219,23 +224,18 @@ func (g *guard) round(wait time.Duration) *trouble {
 }
 
 // acknowledged awaits the acknowledgements of a round.
-func (g *guard) acknowledged(wait time.Duration) *trouble {
-	limit := time.Now().Add(wait)
-	due := 1
-	if g.qos2 {
-		due = 2
-	}
-	for due > 0 {
+func (g *guard) acknowledged(limit time.Time) *trouble {
+	for g.due > 0 {
 		p, err := g.pub.next(limit)
 		if err != nil {
 			return g.stuck("publisher", "an acknowledgement", err)
 		}
 		switch p := p.(type) {
 		case *codec.Puback, *codec.Pubcomp:
-			due--
+			g.due--
 		case *codec.Pubrec:
 			if p.Reason.Failed() {
-				due--
+				g.due--
 				g.two = g.n
 				continue
 			}

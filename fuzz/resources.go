@@ -42,12 +42,14 @@ var spin = gauge{oracle: OracleSpin, signature: "processor", title: "the process
 const (
 	weighSettle = 100 * time.Millisecond
 	spinSample  = 300 * time.Millisecond
-	spinShare   = 600 // per mille of one processor
+	spinShare   = 250 // per mille of one processor: others may want it too
+	idleShare   = 50  // per mille that a target may use before a script is blamed for what it uses afterwards
 	spinSure    = 4   // samples of a second each that have to show it
 	leakWait    = 5 * time.Second
 	huntBudget  = 45 * time.Second
 	huntBatch   = 40
 	warmUp      = 2 // measurements before the base line
+	exact       = 5 // a gauge that is suspect from so little on needs one of them alone
 )
 
 // resources is what is remembered of measurements.
@@ -76,7 +78,7 @@ func (f *fuzzer) weigh(ctx context.Context) {
 	for i := range gauges {
 		g := &gauges[i]
 		now := g.read(u)
-		if m.count <= warmUp {
+		if m.count <= warmUp && (g.suspect > exact || m.count == 1) {
 			m.base[i] = max(m.base[i], now)
 			continue
 		}
@@ -94,9 +96,9 @@ func (f *fuzzer) weigh(ctx context.Context) {
 		m.count, m.base = 0, nil // the target is a fresh one
 		return
 	}
-	if f.busy(ctx, spinSample) {
+	if f.busy(ctx, spinSample, spinShare) {
 		for range spinSure {
-			if !f.busy(ctx, time.Second) {
+			if !f.busy(ctx, time.Second, spinShare) {
 				return
 			}
 		}
@@ -120,8 +122,8 @@ func (f *fuzzer) comesBack(ctx context.Context, g *gauge, level int64) int64 {
 	}
 }
 
-// busy measures whether the target uses the processor for that long.
-func (f *fuzzer) busy(ctx context.Context, d time.Duration) bool {
+// busy measures whether the target uses more than a share of one processor for that long.
+func (f *fuzzer) busy(ctx context.Context, d time.Duration, share int64) bool {
 	a, err := f.proc.Sample()
 	began := time.Now()
 	f.wait(ctx, d)
@@ -129,7 +131,7 @@ func (f *fuzzer) busy(ctx context.Context, d time.Duration) bool {
 	if err != nil || err2 != nil || ctx.Err() != nil {
 		return false
 	}
-	return int64(b.CPU-a.CPU)*1000/int64(time.Since(began)) > spinShare
+	return int64(b.CPU-a.CPU)*1000/int64(time.Since(began)) > share
 }
 
 // pursue looks for the script that makes a gauge grow, and records what it finds. Without a script there is no finding.
@@ -206,7 +208,7 @@ func (f *fuzzer) batchGrows(ctx context.Context, g *gauge, batch []*Script) bool
 		}
 	}
 	if g.oracle == OracleSpin {
-		f.sick = f.busy(ctx, 150*time.Millisecond) && f.busy(ctx, time.Second)
+		f.sick = f.busy(ctx, 150*time.Millisecond, spinShare) && f.busy(ctx, time.Second, spinShare)
 		return f.sick
 	}
 	after, ok := f.level(ctx, g)
@@ -245,16 +247,16 @@ func (f *fuzzer) level(ctx context.Context, g *gauge) (int64, bool) {
 // narrow halves a batch as long as one half alone makes the gauge grow.
 func (f *fuzzer) narrow(ctx context.Context, g *gauge, batch []*Script) *Script {
 	t := &trouble{oracle: g.oracle, signature: g.signature}
-	if f.grows(ctx, joined(batch), t, f.sick) == nil {
+	if f.grows(ctx, joined(batch), t, f.sick, true) == nil {
 		return nil
 	}
 	for len(batch) > 1 {
 		half := batch[:len(batch)/2]
 		rest := batch[len(batch)/2:]
 		switch {
-		case f.grows(ctx, joined(half), t, f.sick) != nil:
+		case f.grows(ctx, joined(half), t, f.sick, true) != nil:
 			batch = half
-		case f.grows(ctx, joined(rest), t, f.sick) != nil:
+		case f.grows(ctx, joined(rest), t, f.sick, true) != nil:
 			batch = rest
 		default:
 			return joined(batch)
@@ -273,8 +275,9 @@ func gaugeOf(t *trouble) *gauge {
 	return &spin
 }
 
-// grows says whether running the script makes a gauge grow twice in a row by what proves a leak.
-func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh bool) *trouble {
+// grows says whether running the script makes a gauge grow twice in a row by what proves a leak. quick has less patience
+// with what comes back late.
+func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh, quick bool) *trouble {
 	if fresh && f.own || f.sick {
 		f.renew(ctx)
 	}
@@ -288,16 +291,23 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh bool
 	defer func() { x.closeWait = wait }()
 	t := *want
 	if g.oracle == OracleSpin {
+		if f.busy(ctx, weighSettle, idleShare) {
+			return nil
+		}
 		if x.run(ctx, s).dialErr != nil {
 			f.sick = true
 			return nil
 		}
 		f.wait(ctx, weighSettle)
-		if !f.busy(ctx, spinSample) || !f.busy(ctx, 2*time.Second) {
+		long := 2 * time.Second
+		if quick {
+			long /= 4
+		}
+		if !f.busy(ctx, spinSample, spinShare) || !f.busy(ctx, long, spinShare) {
 			return nil
 		}
 		f.sick = true
-		t.detail = []string{"after the script, with all its connections closed, the target used more than 60 % of a processor for 2 seconds"}
+		t.detail = []string{"after the script, with all its connections closed, the target used more than a quarter of a processor, and next to nothing before"}
 		return &t
 	}
 	run := func() (int64, bool) {
@@ -316,7 +326,11 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh bool
 			return nil
 		}
 		if i > 0 && n-levels[i-1] >= g.each && g.oracle == OracleLeak {
-			n = min(n, f.comesBack(ctx, g, levels[i-1]+g.each-1))
+			wait := f.comesBack
+			if quick {
+				wait = f.briefly
+			}
+			n = min(n, wait(ctx, g, levels[i-1]+g.each-1))
 		}
 		if i > 0 && n-levels[i-1] < g.each {
 			return nil

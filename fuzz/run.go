@@ -99,6 +99,7 @@ type fuzzer struct {
 	guard   *guard
 	replay  *executor
 	sick    bool      // the target may not serve
+	before  []*Script // what was executed before somebody began to wait
 	slow    int       // times that somebody was slow under load
 	later   []trouble // met while something else was looked into
 	measure resources

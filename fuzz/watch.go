@@ -16,6 +16,8 @@ const (
 	roundEvery  = 100 * time.Millisecond
 	freshEvery  = 5 // rounds
 	tellEvery   = time.Second
+	firstWeigh  = 1500 * time.Millisecond
+	firstWait   = 400 * time.Millisecond
 	deafPause   = time.Second // between two attempts to reach a target that does not listen
 	deafTries   = 3
 	dyingWait   = 300 * time.Millisecond // between the loss of connections and the end of a process
@@ -31,10 +33,11 @@ func (f *fuzzer) watch(user, run context.Context, done <-chan struct{}) {
 	defer round.Stop()
 	defer tell.Stop()
 	var measure <-chan time.Time
+	var weigh *time.Timer
 	if f.proc != nil && f.cfg.Resources > 0 {
-		t := time.NewTicker(f.cfg.Resources)
-		defer t.Stop()
-		measure = t.C
+		weigh = time.NewTimer(min(firstWeigh, f.cfg.Resources))
+		defer weigh.Stop()
+		measure = weigh.C
 	}
 	gone := f.gone()
 	for n := 0; ; n++ {
@@ -50,9 +53,9 @@ func (f *fuzzer) watch(user, run context.Context, done <-chan struct{}) {
 			f.quietly(func() { f.suspect(user, f.dead()) })
 			gone = f.gone()
 		case <-round.C:
-			t := f.guard.round(f.cfg.Patience)
+			t := f.patiently(f.guard.round)
 			if t == nil && n%freshEvery == 0 {
-				t = f.guard.probe(user, f.cfg.Patience)
+				t = f.patiently(func(wait time.Duration) *trouble { return f.guard.probe(user, wait) })
 			}
 			if t == nil {
 				t = f.dead()
@@ -63,11 +66,28 @@ func (f *fuzzer) watch(user, run context.Context, done <-chan struct{}) {
 			}
 		case <-measure:
 			f.quietly(func() { f.weigh(user) })
+			weigh.Reset(f.cfg.Resources)
 			gone = f.gone()
 		case <-tell.C:
 			f.tell(Event{})
 		}
 	}
+}
+
+// patiently asks quickly first. Where that is too short it remembers what was executed until then, for that is where
+// the cause lies if there is one, and asks again with all patience.
+func (f *fuzzer) patiently(ask func(time.Duration) *trouble) *trouble {
+	t := ask(min(firstWait, f.cfg.Patience))
+	if t == nil || !t.late {
+		return t
+	}
+	if f.before == nil {
+		f.before = suspects(f.rings)
+	}
+	if t = ask(f.cfg.Patience); t == nil {
+		f.before = nil
+	}
+	return t
 }
 
 // gone is closed when the process ends.
@@ -193,6 +213,7 @@ func (f *fuzzer) suspect(ctx context.Context, t *trouble) {
 		again := f.examine(ctx, f.cfg.Patience)
 		if again == nil {
 			f.slow++
+			f.before = nil
 			return
 		}
 		t = again
@@ -246,7 +267,7 @@ func (f *fuzzer) lost(ctx context.Context, err error) {
 // later.
 func (f *fuzzer) fires(ctx context.Context, s *Script, want *trouble, fresh bool, wait time.Duration) *trouble {
 	if slices.Contains([]Oracle{OracleMemory, OracleLeak, OracleSpin}, want.oracle) {
-		return f.grows(ctx, s, want, fresh)
+		return f.grows(ctx, s, want, fresh, wait < f.cfg.Patience)
 	}
 	if fresh && f.own || f.sick {
 		f.renew(ctx)
@@ -270,6 +291,10 @@ func (f *fuzzer) fires(ctx context.Context, s *Script, want *trouble, fresh bool
 		return hit
 	}
 	t := f.examine(ctx, wait)
+	if t == nil { // what the end of a connection brings about takes a moment
+		f.wait(ctx, lateEffect)
+		t = f.examine(ctx, wait)
+	}
 	if t == nil {
 		return nil
 	}
@@ -293,6 +318,7 @@ const (
 	quickWait      = time.Second
 	closeWaitQuick = 250 * time.Millisecond
 	hangWaitQuick  = 400 * time.Millisecond
+	lateEffect     = 15 * time.Millisecond
 )
 
 // blame finds the script that brings a trouble about among those that were executed last.
@@ -305,7 +331,10 @@ func (f *fuzzer) blame(ctx context.Context, t *trouble) {
 	if f.known(t) {
 		return
 	}
-	all := suspects(f.rings)
+	all := f.before
+	if f.before = nil; len(all) == 0 {
+		all = suspects(f.rings)
+	}
 	if !f.own || len(all) == 0 || f.cfg.Minimise < 0 {
 		var s *Script
 		if len(all) > 0 {
@@ -478,11 +507,25 @@ func (f *fuzzer) settleFinding(ctx context.Context, s *Script, t *trouble, befor
 		return hits, last
 	}
 	quick := min(patience, quickWait)
-	alone := f.fires(ctx, s, t, true, quick) != nil
+	// What depends on chance is tried several times, here and while the script is made smaller.
+	tries := 0
+	again := func(c context.Context, s *Script, fresh bool, wait time.Duration, most int) bool {
+		for tries = 1; tries <= most; tries++ {
+			if f.fires(c, s, t, fresh, wait) != nil {
+				return true
+			}
+		}
+		return false
+	}
+	alone := again(ctx, s, true, quick, 3)
 	if !alone && f.own && len(before) > 0 { // a session may have been left by what the same worker did before
-		if whole := joined(append(before, s)); f.fires(ctx, whole, t, true, quick) != nil {
+		if whole := joined(append(before, s)); again(ctx, whole, true, quick, 2) {
 			o.script, alone = whole, true
 		}
+	}
+	most := 1
+	if tries > 1 {
+		most = 3
 	}
 	if alone && f.cfg.Minimise > 0 {
 		limit, wait := f.cfg.Minimise, f.quick(t)
@@ -490,7 +533,7 @@ func (f *fuzzer) settleFinding(ctx context.Context, s *Script, t *trouble, befor
 			limit /= 4
 		}
 		budget, cancel := context.WithTimeout(ctx, limit)
-		o.small = Minimise(budget, o.script, func(s *Script) bool { return f.fires(budget, s, t, false, wait) != nil })
+		o.small = Minimise(budget, o.script, func(s *Script) bool { return again(budget, s, false, wait, most) })
 		cancel()
 	}
 	best := o.script
