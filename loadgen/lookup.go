@@ -30,6 +30,9 @@ func (r *Result) judge(texts []string) {
 
 func aboutLatency(t *scenarios.Threshold) bool {
 	for _, term := range t.Terms() {
+		if term.Stat == "count" {
+			continue
+		}
 		switch term.Metric {
 		case Connect, Subscribe, ScheduleLag, PublishService, PublishAck, EndToEnd, Request, Ping, GeneratorLag:
 			return true
