@@ -29,6 +29,8 @@ type guard struct {
 	one, two           int // the last message that arrived at QoS 1 and 2
 	due                int // acknowledgements that the publisher waits for
 	fresh              int
+	missing            int  // the message that lost gave up
+	arrived            bool // it came all the same
 }
 
 // guardConn is one connection of a guard.
@@ -39,6 +41,9 @@ type guardConn struct {
 	judge *judge.Conn
 	name  string
 }
+
+// longSubscriber is the signature of a subscriber that waits for a message in vain.
+const longSubscriber = "long-lived subscriber"
 
 // errRefused is a CONNACK with an error code.
 type errRefused struct{ reason codec.ReasonCode }
@@ -223,6 +228,23 @@ func (g *guard) round(wait time.Duration) *trouble {
 	return nil
 }
 
+// lost says whether a message that the subscriber waits for in vain is lost: the next one arrives.
+func (g *guard) lost(wait time.Duration) *trouble {
+	what := "qos 1 lost"
+	if g.one == g.n {
+		what = "qos 2 lost"
+	}
+	g.missing, g.arrived = g.n, false
+	g.one, g.two = g.n, g.n
+	if t := g.round(wait); t != nil || g.arrived {
+		return nil
+	}
+	return &trouble{
+		oracle: OracleDelivery, signature: what, title: "a message to a bystander is lost: " + strings.TrimSuffix(what, " lost"),
+		detail: []string{fmt.Sprintf("message %d was acknowledged to its publisher and did not arrive; message %d did", g.missing, g.n)},
+	}
+}
+
 // acknowledged awaits the acknowledgements of a round.
 func (g *guard) acknowledged(limit time.Time) *trouble {
 	for g.due > 0 {
@@ -271,6 +293,10 @@ func (g *guard) delivered(p codec.Packet) *trouble {
 			if err := g.sub.send(g.version, ack); err != nil {
 				return g.stuck("subscriber", "an acknowledgement", err)
 			}
+		}
+		if n == g.missing {
+			g.arrived = true
+			return nil
 		}
 		switch {
 		case qos2 && n <= g.two && qos == 2:

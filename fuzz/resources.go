@@ -3,6 +3,7 @@ package fuzz
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mqlab/mqlab/internal/ui"
@@ -32,7 +33,7 @@ var gauges = []gauge{
 	{OracleLeak, "descriptors", "descriptors outlive the connections they were opened for", func(u Usage) int64 { return int64(u.FDs) }, count, 5, 1, 4, 2},
 	{OracleLeak, "threads", "threads outlive the connections they were started for", func(u Usage) int64 { return int64(u.Threads) }, count, 24, 4, 6, 4},
 	{OracleMemory, "address space", "address space grows with every run of the script and does not come back", func(u Usage) int64 { return u.VmSize }, ui.Bytes, 768 << 20, 256 << 20, 6, 192 << 20},
-	{OracleMemory, "resident memory", "resident memory grows with every run of the script and does not come back", func(u Usage) int64 { return u.RSS }, ui.Bytes, 64 << 20, 24 << 20, 12, 12 << 20},
+	{OracleMemory, "resident memory", "resident memory grows with every run of the script and does not come back", func(u Usage) int64 { return u.RSS }, ui.Bytes, 128 << 20, 8 << 20, 12, 8 << 20},
 }
 
 // spin is the gauge of processor time, in per mille of one processor.
@@ -48,8 +49,9 @@ const (
 	leakWait    = 5 * time.Second
 	huntBudget  = 45 * time.Second
 	huntBatch   = 40
-	warmUp      = 2 // measurements before the base line
-	exact       = 5 // a gauge that is suspect from so little on needs one of them alone
+	warmUp      = 3 // measurements for the base line of what servers start lazily
+	exact       = 5 // a gauge that is suspect from so little on has its base line at once
+	stages      = 5 // measurements that have to show growth, three while it is looked for
 )
 
 // resources is what is remembered of measurements.
@@ -78,7 +80,7 @@ func (f *fuzzer) weigh(ctx context.Context) {
 	for i := range gauges {
 		g := &gauges[i]
 		now := g.read(u)
-		if m.count <= warmUp && (g.suspect > exact || m.count == 1) {
+		if m.count == 1 || m.count <= warmUp && g.oracle == OracleLeak && g.suspect > exact {
 			m.base[i] = max(m.base[i], now)
 			continue
 		}
@@ -319,8 +321,12 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh, qui
 		}
 		return f.level(ctx, g)
 	}
-	levels := make([]int64, 0, 3)
-	for i := range 3 {
+	most := stages
+	if quick || g.oracle == OracleLeak {
+		most = 3
+	}
+	levels := make([]int64, 0, stages)
+	for i := range most {
 		n, ok := run()
 		if !ok {
 			return nil
@@ -337,7 +343,10 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh, qui
 		}
 		levels = append(levels, n)
 	}
-	t.detail = []string{fmt.Sprintf("%s of the target after %d, %d and %d runs of the script, all connections closed: %s, %s, %s",
-		g.signature, g.runs, 2*g.runs, 3*g.runs, g.show(levels[0]), g.show(levels[1]), g.show(levels[2]))}
+	var shown []string
+	for _, n := range levels {
+		shown = append(shown, g.show(n))
+	}
+	t.detail = []string{fmt.Sprintf("%s of the target, all connections closed, each time after %d further runs of the script: %s", g.signature, g.runs, strings.Join(shown, ", "))}
 	return &t
 }

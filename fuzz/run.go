@@ -262,6 +262,9 @@ func (f *fuzzer) stop() {
 }
 
 func (f *fuzzer) run(user context.Context) *Summary {
+	if f.cfg.Resources > 0 { // before anything is sent
+		f.weigh(user)
+	}
 	f.started = time.Now()
 	f.sum.Started = f.started.UTC()
 	ctx, cancel := context.WithCancelCause(user)

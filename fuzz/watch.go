@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/mqlab/mqlab/codec"
 )
 
 // Times of the goroutine that watches.
@@ -166,6 +163,11 @@ func (f *fuzzer) examine(ctx context.Context, wait time.Duration) *trouble {
 	}
 	if deaf := f.deaf(ctx, wait); deaf != nil {
 		return deaf
+	}
+	if t.oracle == OracleHang && t.signature == longSubscriber {
+		if lost := f.guard.lost(wait); lost != nil {
+			return lost
+		}
 	}
 	return t
 }
@@ -401,212 +403,6 @@ func (f *fuzzer) quick(t *trouble) time.Duration {
 		}
 	}
 	return min(wait, f.cfg.Patience)
-}
-
-// known counts a trouble that was found before.
-func (f *fuzzer) known(t *trouble) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if t.vague && f.vague[t.key()] < maxVague {
-		return false
-	}
-	x := f.findings[t.key()]
-	if x != nil {
-		x.Count++
-	}
-	return x != nil
-}
-
-// found records a trouble, confirms it and makes its script smaller. before is what may have to be sent first.
-func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script, before ...*Script) {
-	x := f.record(t, s)
-	if x == nil {
-		return
-	}
-	var o outcome
-	if s != nil && (f.own || !f.sick || t.oracle.Class() == "rule") {
-		o = f.settleFinding(ctx, s, t, before)
-	}
-	f.conclude(x, t, o)
-}
-
-// record makes a finding of a trouble; nil where it is known.
-func (f *fuzzer) record(t *trouble, s *Script) *Finding {
-	if f.known(t) {
-		return nil
-	}
-	x := f.finding(t, s)
-	f.mu.Lock()
-	if t.vague {
-		if f.vague == nil {
-			f.vague = map[string]int{}
-		}
-		f.vague[t.key()]++
-	}
-	f.findings[t.key()] = x
-	f.order = append(f.order, x)
-	f.mu.Unlock()
-	f.tell(Event{Finding: x})
-	return x
-}
-
-// outcome is what replays made of a finding.
-type outcome struct {
-	tried, hits   int
-	script, small *Script
-	last          *trouble
-}
-
-// conclude adds what replays have shown to a finding, and writes it.
-func (f *fuzzer) conclude(x *Finding, t *trouble, o outcome) {
-	f.mu.Lock()
-	if o.tried > 0 {
-		x.Confirmed, x.Tried, x.Script, x.Minimal = o.hits, o.tried, o.script, o.small
-		// What cannot be brought about again accuses nobody, except where the process itself has ended.
-		x.Warn = x.Warn || o.hits == 0 && x.Oracle != OracleDied
-	}
-	if o.last != nil {
-		x.Detail = o.last.detail
-		if o.last.stderr != "" {
-			x.Stderr = o.last.stderr
-		}
-	}
-	if t.vague && x.Best() != nil {
-		x.State = stateOf(x.Best())
-	}
-	n := len(f.order)
-	f.mu.Unlock()
-	if err := f.write(x); err != nil {
-		f.tell(Event{Note: err.Error()})
-	}
-	f.tell(Event{Finding: x, Settled: true})
-	if f.cfg.StopAfter > 0 && n >= f.cfg.StopAfter {
-		f.fatal(nil)
-	}
-}
-
-// settleFinding confirms a finding by replays on a fresh target, and makes its script smaller. Where it does not come
-// back alone it may do so behind what was sent before.
-func (f *fuzzer) settleFinding(ctx context.Context, s *Script, t *trouble, before []*Script) outcome {
-	o := outcome{tried: f.cfg.Replays, script: s}
-	patience := f.cfg.Patience
-	confirm := func(s *Script) (hits int, last *trouble) {
-		for i := range f.cfg.Replays {
-			wait := patience
-			if i > 0 && t.oracle == OracleClose { // what was waited for once at length
-				wait = min(patience, quickWait)
-			}
-			if hit := f.fires(ctx, s, t, true, wait); hit != nil {
-				hits++
-				last = hit
-			}
-			if ctx.Err() != nil {
-				break
-			}
-		}
-		return hits, last
-	}
-	quick := min(patience, quickWait)
-	// What depends on chance is tried several times, here and while the script is made smaller.
-	tries := 0
-	again := func(c context.Context, s *Script, fresh bool, wait time.Duration, most int) bool {
-		for tries = 1; tries <= most; tries++ {
-			if f.fires(c, s, t, fresh, wait) != nil {
-				return true
-			}
-		}
-		return false
-	}
-	alone := again(ctx, s, true, quick, 3)
-	if !alone && f.own && len(before) > 0 { // a session may have been left by what the same worker did before
-		if whole := joined(append(before, s)); again(ctx, whole, true, quick, 2) {
-			o.script, alone = whole, true
-		}
-	}
-	most := 1
-	if tries > 1 {
-		most = 3
-	}
-	if alone && f.cfg.Minimise > 0 {
-		limit, wait := f.cfg.Minimise, f.quick(t)
-		if t.warn || t.oracle.Class() == "rule" {
-			limit /= 4
-		}
-		budget, cancel := context.WithTimeout(ctx, limit)
-		o.small = Minimise(budget, o.script, func(s *Script) bool { return again(budget, s, false, wait, most) })
-		cancel()
-	}
-	best := o.script
-	if o.small != nil {
-		best = o.small
-	}
-	if o.hits, o.last = confirm(best); o.hits < o.tried && o.small != nil { // it took more than the script alone
-		if n, l := confirm(o.script); n > o.hits {
-			o.hits, o.last, o.small = n, l, nil
-		}
-	}
-	return o
-}
-
-// bench settles findings about answers on a process of its own, while the workers go on. It ends when the queue is
-// closed, and returns the other trouble that it has met.
-func (f *fuzzer) bench(ctx context.Context) []trouble {
-	var b *fuzzer
-	for a := range f.queue {
-		x := f.record(a.trouble, a.script)
-		if x == nil {
-			continue
-		}
-		if b == nil && ctx.Err() == nil {
-			cfg := f.cfg
-			cfg.Corpus, cfg.Workers, cfg.Events = "", 1, nil
-			var err error
-			if b, err = newFuzzer(ctx, cfg); err != nil {
-				b = nil
-			} else {
-				b.fatal = func(error) {}
-				defer b.stop()
-			}
-		}
-		var o outcome
-		if b != nil && ctx.Err() == nil {
-			o = b.settleFinding(ctx, a.script, a.trouble, a.before)
-		}
-		f.conclude(x, a.trouble, o)
-	}
-	if b == nil {
-		return nil
-	}
-	return b.later
-}
-
-// stateOf says in words what a script sends: packets and edits, in order.
-func stateOf(s *Script) string {
-	var words []string
-	for i := range s.Steps {
-		st := &s.Steps[i]
-		if st.Op != Send && st.Op != Drip && st.Op != Churn || len(st.Bytes) == 0 {
-			continue
-		}
-		word := codec.Type(st.Bytes[0] >> 4).String()
-		if st.Edit != "" {
-			word += " (" + st.Edit + ")"
-		}
-		if words = append(words, word); len(words) == 8 {
-			words = append(words, "...")
-			break
-		}
-	}
-	return s.Version.String() + ": " + strings.Join(words, ", ")
-}
-
-// afterwards records what was met while something else was looked into.
-func (f *fuzzer) afterwards(ctx context.Context) {
-	later := f.later
-	f.later = nil
-	for i := range later {
-		f.found(ctx, &later[i], nil)
-	}
 }
 
 // Err reports whether a run ended because its target was lost.
