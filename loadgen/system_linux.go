@@ -49,7 +49,7 @@ func ownUse() (cpu float64, rss int64) {
 	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
 		return 0, 0
 	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9, u.Maxrss << 10
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9, int64(u.Maxrss) << 10
 }
 
 // processUse is the processor time and the resident memory of another process.
