@@ -365,7 +365,7 @@ func (c *collector) result(r *runner) *Result {
 	p := c.p
 	res := &Result{
 		Format: ResultFormat, Run: p.run, Title: p.w.Title, Target: c.target, Model: "open", Seed: p.seed,
-		Planned: time.Duration(p.table.end()), Stopped: r.stopped, Window: p.window, Totals: c.total, Series: c.series,
+		Planned: time.Duration(p.table.end()), Stopped: r.stopped, Connecting: r.connecting, Window: p.window, Totals: c.total, Series: c.series,
 	}
 	switch {
 	case p.max:

@@ -38,6 +38,8 @@ type runner struct {
 	workers []*worker
 	ended   sync.WaitGroup
 	stopped string
+	// connecting is how long the clients took to connect.
+	connecting time.Duration
 }
 
 func (r *runner) run(ctx context.Context) (*Result, error) {
@@ -67,9 +69,11 @@ func (r *runner) run(ctx context.Context) (*Result, error) {
 	}
 	defer r.end()
 
+	dialled := time.Now()
 	if err := r.connect(ctx); err != nil {
 		return nil, err
 	}
+	r.connecting = time.Since(dialled)
 	if r.stopped == "" {
 		r.load(ctx)
 		r.drain(ctx)
