@@ -35,7 +35,6 @@ var brokers = []old{
 	inGo("hmq", "github.com/fhmq/hmq", "v1.5.6", hmq),
 	inNode("aedes", "aedes", "0.51.3", aedes),
 	inNode("aedes-0.42", "aedes", "0.42.5", aedes),
-	inNode("mosca", "mosca", "2.8.3", mosca),
 	{name: "mosquitto", version: "of this machine", program: "mosquitto", run: "{program} -p {port}"},
 }
 
@@ -145,8 +144,4 @@ func main() {
 
 const aedes = `const aedes = require('aedes')()
 require('net').createServer(aedes.handle).listen(+process.argv[2], '127.0.0.1')
-`
-
-const mosca = `const mosca = require('mosca')
-new mosca.Server({ port: +process.argv[2], host: '127.0.0.1' })
 `
