@@ -88,8 +88,6 @@ func benchBrokers(ctx context.Context, args []string, out io.Writer) error {
 	}
 	servers = append(servers, others...)
 
-	// The poller's thread is the loader; it must not wander.
-	runtime.LockOSThread()
 	fmt.Fprintf(out, "%d cores shared by broker and loader, messages of %d bytes, MQTT 3.1.1, %v a mode, median of %d\n\n", runtime.NumCPU(), payload, *duration, *runs)
 	for _, m := range wanted {
 		fmt.Fprintf(out, "%s: %s\n", m.name, m.about)

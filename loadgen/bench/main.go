@@ -19,10 +19,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
 
 func main() {
+	// Brokers are told to end when the thread that started them ends, so it has to be one that lasts. It is the loader, too.
+	runtime.LockOSThread()
 	if len(os.Args) == 3 && os.Args[1] == serveArg {
 		fmt.Fprintln(os.Stderr, serve(os.Args[2]))
 		os.Exit(1)
