@@ -51,14 +51,7 @@ func fuzzReplayCommand(e *env) *cli.Command {
 			formatFlag("text", "json"), outputFlag(),
 		),
 		Action: func(c *cli.Context) error {
-			s, err := fuzzScript(c)
-			if err != nil {
-				return err
-			}
-			if _, err := oneOf("format", c.String("format"), "text", "json"); err != nil {
-				return err
-			}
-			cfg, stop, err := e.fuzzConfig(c)
+			s, cfg, stop, err := e.fuzzAgain(c)
 			if err != nil {
 				return err
 			}
@@ -78,6 +71,18 @@ func fuzzReplayCommand(e *env) *cli.Command {
 			return nil
 		},
 	}
+}
+
+// fuzzAgain is what replay and minimize begin with: the script, and the target to run it on until stop.
+func (e *env) fuzzAgain(c *cli.Context) (s *fuzz.Script, cfg fuzz.Config, stop func(), err error) {
+	if s, err = fuzzScript(c); err != nil {
+		return nil, cfg, nil, err
+	}
+	if _, err = oneOf("format", c.String("format"), "text", "json"); err != nil {
+		return nil, cfg, nil, err
+	}
+	cfg, stop, err = e.fuzzConfig(c)
+	return s, cfg, stop, err
 }
 
 // writeFindings writes what came back, or that nothing did.
@@ -116,14 +121,7 @@ func fuzzMinimizeCommand(e *env) *cli.Command {
 			formatFlag("text", "json"), outputFlag(),
 		),
 		Action: func(c *cli.Context) error {
-			s, err := fuzzScript(c)
-			if err != nil {
-				return err
-			}
-			if _, err := oneOf("format", c.String("format"), "text", "json"); err != nil {
-				return err
-			}
-			cfg, stop, err := e.fuzzConfig(c)
+			s, cfg, stop, err := e.fuzzAgain(c)
 			if err != nil {
 				return err
 			}
