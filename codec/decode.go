@@ -39,12 +39,30 @@ type Decoder struct {
 // In Lenient mode the packet is decoded as far as the bytes allow; all faults are returned as
 // [Errors]. It is nil only where the packet type is not defined.
 func (d *Decoder) Decode(frame []byte) (Packet, error) {
-	if d.publish.decodePlain(frame, d.Version) {
-		return &d.publish, nil
+	if len(frame) > 0 {
+		switch Type(frame[0] >> 4) {
+		case TypePublish:
+			if d.publish.decodePlain(frame, d.Version) {
+				return &d.publish, nil
+			}
+		case TypeConnect:
+			if d.From != Server && d.connect.decodePlain(frame) {
+				if d.Version == 0 {
+					d.Version = d.connect.Version
+				}
+				return &d.connect, nil
+			}
+		case TypeSubscribe:
+			if d.From != Server && d.subscribe.decodePlain(frame, d.Version) {
+				return &d.subscribe, nil
+			}
+		}
 	}
-	if p := d.rarePlain(frame); p != nil {
-		return p, nil
-	}
+	return d.judge(frame)
+}
+
+// judge decodes a frame by the cursor, which finds its faults.
+func (d *Decoder) judge(frame []byte) (Packet, error) {
 	c := cursor{b: frame, v: d.Version, from: d.From, lenient: d.Mode == Lenient, payload: d.CheckPayload}
 	flags := c.header()
 	if c.err != nil {
@@ -55,27 +73,6 @@ func (d *Decoder) Decode(frame []byte) (Packet, error) {
 		return nil, c.err
 	}
 	return p, c.result()
-}
-
-// rarePlain decodes a CONNECT or SUBSCRIBE with nothing to remark, and returns nil for all else.
-func (d *Decoder) rarePlain(frame []byte) Packet {
-	if len(frame) == 0 || d.From == Server {
-		return nil
-	}
-	switch Type(frame[0] >> 4) {
-	case TypeConnect:
-		if d.connect.decodePlain(frame) {
-			if d.Version == 0 {
-				d.Version = d.connect.Version
-			}
-			return &d.connect
-		}
-	case TypeSubscribe:
-		if d.subscribe.decodePlain(frame, d.Version) {
-			return &d.subscribe
-		}
-	}
-	return nil
 }
 
 // body decodes what follows the fixed header.

@@ -1,9 +1,6 @@
 package codec
 
-import (
-	"encoding/binary"
-	"unsafe"
-)
+import "encoding/binary"
 
 // Nearly every packet of a busy connection is a PUBLISH without properties and without a fault.
 // The functions here recognise such a one with a few comparisons; they say no to everything
@@ -79,15 +76,30 @@ func (p *Publish) plain(v Version) bool {
 	return p.QoS <= 2 && p.PacketID != 0 && p.Topic != "" && plainName(p.Topic)
 }
 
-// plainName reports whether s is all ASCII without NUL and without wildcards. It asks less than
-// scanName: as long as no byte of a word x has its highest bit set, x-lows has one set exactly
-// when a byte of x is zero.
+// plainText reports whether s is all ASCII without NUL. It asks less than scanText: as long as no
+// byte of a word x has its highest bit set, x-lows has one set exactly when a byte of x is zero.
+func plainText(s string) bool {
+	b := []byte(s) // read alone, and so not copied
+	if len(b) < 8 {
+		x := shortWord(b)
+		return (x|(x-lows))&highs == 0
+	}
+	x := binary.LittleEndian.Uint64(b[len(b)-8:])
+	seen := x | (x - lows)
+	for ; len(b) > 8; b = b[8:] {
+		x := binary.LittleEndian.Uint64(b)
+		seen |= x | (x - lows)
+	}
+	return seen&highs == 0
+}
+
+// plainName is plainText that looks for wildcards too.
 func plainName(s string) bool {
-	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	b := []byte(s)
 	if len(b) < 8 {
 		return notPlain(shortWord(b))&highs == 0
 	}
-	seen := notPlain(binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s[len(s)-8:]), 8)))
+	seen := notPlain(binary.LittleEndian.Uint64(b[len(b)-8:]))
 	for ; len(b) > 8; b = b[8:] {
 		seen |= notPlain(binary.LittleEndian.Uint64(b))
 	}

@@ -1,9 +1,6 @@
 package codec
 
-import (
-	"encoding/binary"
-	"unsafe"
-)
+import "encoding/binary"
 
 // CONNECT and SUBSCRIBE of 3.1.1 and 5.0 have shortcuts as PUBLISH does: for those without
 // properties and without a fault.
@@ -22,30 +19,32 @@ func plainBody(b []byte) int {
 	return 0
 }
 
-// plainField returns the field with a two-byte length at i, and where it ends: 0 where the
-// frame ends first.
-func plainField(b []byte, i int) (s string, end int) {
-	if i+2 > len(b) {
-		return "", 0
+// plainField returns the field with a two-byte length at i, and where it ends. That is beyond the
+// frame where the frame ends first, so that a caller may read on and judge the last end alone.
+func plainField(b []byte, i int) (field []byte, end int) {
+	if i < 0 || i > len(b)-2 {
+		return nil, len(b) + 1
 	}
-	end = i + 2 + int(binary.BigEndian.Uint16(b[i:]))
+	end = i + 2 + (int(b[i])<<8 | int(b[i+1]))
 	if end > len(b) {
-		return "", 0
+		return nil, len(b) + 1
 	}
-	return viewString(b[i+2 : end]), end
+	return b[i+2 : end : end], end
 }
 
-// decodePlain fills p from a frame that holds a CONNECT with nothing to remark.
+// decodePlain fills p from a frame that holds a CONNECT with nothing to remark. What p holds is
+// of no use where it returns false.
 func (p *Connect) decodePlain(b []byte) bool {
 	i := plainBody(b)
 	if i == 0 || len(b) < i+12 || b[0] != byte(TypeConnect)<<4 || string(b[i:i+6]) != "\x00\x04"+nameMQTT {
 		return false
 	}
 	v, flags := Version(b[i+6]), b[i+7]
-	if v != V4 && v != V5 || !plainFlags(flags, v) {
-		return false
-	}
-	keepAlive := binary.BigEndian.Uint16(b[i+8:])
+	p.Version, p.ProtocolName, p.Level = v, "", 0
+	p.KeepAlive = uint16(b[i+8])<<8 | uint16(b[i+9])
+	p.CleanStart, p.HasWill = flags&flagCleanStart != 0, flags&flagWill != 0
+	p.HasUsername, p.HasPassword = flags&flagUsername != 0, flags&flagPassword != 0
+	p.Props = Properties{}
 	i += 10
 	if v == V5 {
 		if b[i] != 0 {
@@ -53,56 +52,29 @@ func (p *Connect) decodePlain(b []byte) bool {
 		}
 		i++
 	}
-	id, i := plainField(b, i)
-	if i == 0 || scanText(id) != 0 || id == "" && v == V4 && flags&flagCleanStart == 0 {
-		return false
-	}
-	var topic, payload, username, password string
-	if flags&flagWill != 0 {
+	var id, topic, payload, username, password []byte
+	id, i = plainField(b, i)
+	if p.HasWill {
 		if v == V5 {
 			if i >= len(b) || b[i] != 0 {
 				return false
 			}
 			i++
 		}
-		if topic, i = plainField(b, i); i == 0 || topic == "" || !plainName(topic) {
-			return false
-		}
-		if payload, i = plainField(b, i); i == 0 {
-			return false
-		}
+		topic, i = plainField(b, i)
+		payload, i = plainField(b, i)
 	}
-	if flags&flagUsername != 0 {
-		if username, i = plainField(b, i); i == 0 || scanText(username) != 0 {
-			return false
-		}
+	if p.HasUsername {
+		username, i = plainField(b, i)
 	}
-	if flags&flagPassword != 0 {
-		if password, i = plainField(b, i); i == 0 {
-			return false
-		}
+	if p.HasPassword {
+		password, i = plainField(b, i)
 	}
-	if i != len(b) {
-		return false
-	}
-
-	p.Version, p.ProtocolName, p.Level = v, "", 0
-	p.ClientID, p.KeepAlive = id, keepAlive
-	p.CleanStart, p.HasWill = flags&flagCleanStart != 0, flags&flagWill != 0
-	p.HasUsername, p.HasPassword = flags&flagUsername != 0, flags&flagPassword != 0
-	p.Username, p.Password = username, viewBytes(password, p.HasPassword)
-	p.Will.Topic, p.Will.Payload = topic, viewBytes(payload, p.HasWill)
+	p.ClientID, p.Username, p.Password = viewString(id), viewString(username), password
+	p.Will.Topic, p.Will.Payload = viewString(topic), payload
 	p.Will.QoS, p.Will.Retain = QoS(flags>>3&3), flags&flagWillRetain != 0
-	p.Props, p.Will.Props = Properties{}, Properties{}
-	return true
-}
-
-// viewBytes returns the bytes of a field that is there.
-func viewBytes(s string, there bool) []byte {
-	if !there {
-		return nil
-	}
-	return unsafe.Slice(unsafe.StringData(s), len(s))
+	p.Will.Props = Properties{}
+	return i == len(b) && p.plain(v, flags)
 }
 
 // plainFlags reports whether nothing is to be remarked about the Connect Flags.
@@ -125,7 +97,7 @@ func (p *Connect) plain(v Version, flags byte) bool {
 	case p.HasWill && (v == V5 && !p.Will.Props.Empty() || p.Will.Topic == "" || !plainName(p.Will.Topic)):
 		return false
 	}
-	return scanText(p.ClientID) == 0 && (!p.HasUsername || scanText(p.Username) == 0)
+	return plainText(p.ClientID) && (!p.HasUsername || plainText(p.Username))
 }
 
 // decodePlain fills p from a frame that holds a SUBSCRIBE with nothing to remark. The filters of
@@ -148,8 +120,12 @@ func (p *Subscribe) decodePlain(b []byte, v Version) bool {
 	}
 	p.Filters = p.Filters[:0]
 	for i < len(b) {
-		s, end := plainField(b, i)
-		if end == 0 || end == len(b) || !plainFilter(s) {
+		field, end := plainField(b, i)
+		if end >= len(b) {
+			return false
+		}
+		s := viewString(field)
+		if !plainFilter(s) {
 			return false
 		}
 		o := b[end]
@@ -164,7 +140,8 @@ func (p *Subscribe) decodePlain(b []byte, v Version) bool {
 		})
 		i = end + 1
 	}
-	p.PacketID, p.Props = id, Properties{}
+	p.PacketID = id
+	p.Props = Properties{}
 	return true
 }
 

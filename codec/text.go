@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"strings"
 	"unicode/utf8"
-	"unsafe"
 )
 
 // MaxStringLen is the length in bytes that the two-byte prefix of a string can say (1.5.3, in 5.0 1.5.4).
@@ -76,15 +75,14 @@ func shareFault(s string) fault {
 // wildcardFault returns the fault of the first wildcard that stands where 4.7.1 does not allow it.
 func wildcardFault(s string) fault {
 	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '+': // [MQTT-4.7.1-3], in 5.0 [MQTT-4.7.1-2]
-			if i > 0 && s[i-1] != '/' || i+1 < len(s) && s[i+1] != '/' {
-				return faultFilterPlus
+		if s[i]&^('+'^'#') != '#' {
+			continue // neither: the two differ in one bit
+		}
+		if i > 0 && s[i-1] != '/' || i+1 < len(s) && (s[i] == '#' || s[i+1] != '/') {
+			if s[i] == '#' {
+				return faultFilterHash // [MQTT-4.7.1-2], in 5.0 [MQTT-4.7.1-1]
 			}
-		case '#': // [MQTT-4.7.1-2], in 5.0 [MQTT-4.7.1-1]
-			if i > 0 && s[i-1] != '/' || i+1 < len(s) {
-				return faultFilterHash
-			}
+			return faultFilterPlus // [MQTT-4.7.1-3], in 5.0 [MQTT-4.7.1-2]
 		}
 	}
 	return faultNone
@@ -109,20 +107,20 @@ const (
 
 // scanText says whether s holds bytes above 0x7F or the byte 0x00.
 func scanText(s string) int {
-	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	b := []byte(s) // read alone, and so not copied
 	var high, nul uint64
 	if len(b) < 8 {
 		x := shortWord(b)
 		high, nul = x, (x-lows)&^x
 	} else {
+		x := binary.LittleEndian.Uint64(b[len(b)-8:])
+		high = x
+		nul = (x - lows) &^ x
 		for ; len(b) > 8; b = b[8:] {
 			x := binary.LittleEndian.Uint64(b)
 			high |= x
 			nul |= (x - lows) &^ x
 		}
-		x := binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s[len(s)-8:]), 8))
-		high |= x
-		nul |= (x - lows) &^ x
 	}
 	if (high|nul)&highs == 0 {
 		return 0
@@ -139,13 +137,18 @@ func scanText(s string) int {
 
 // scanName is scanText that looks for wildcards too.
 func scanName(s string) int {
-	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	b := []byte(s) // read alone, and so not copied
 	var high, nul, wild uint64
 	if len(b) < 8 {
 		x := shortWord(b)
 		y := x&^plusBits ^ hashes
 		high, nul, wild = x, (x-lows)&^x, (y-lows)&^y
 	} else {
+		x := binary.LittleEndian.Uint64(b[len(b)-8:])
+		y := x&^plusBits ^ hashes
+		high = x
+		nul = (x - lows) &^ x
+		wild = (y - lows) &^ y
 		for ; len(b) > 8; b = b[8:] {
 			x := binary.LittleEndian.Uint64(b)
 			y := x&^plusBits ^ hashes
@@ -153,11 +156,6 @@ func scanName(s string) int {
 			nul |= (x - lows) &^ x
 			wild |= (y - lows) &^ y
 		}
-		x := binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s[len(s)-8:]), 8))
-		y := x&^plusBits ^ hashes
-		high |= x
-		nul |= (x - lows) &^ x
-		wild |= (y - lows) &^ y
 	}
 	if (high|nul|wild)&highs == 0 {
 		return 0
