@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -141,15 +142,7 @@ func median(ctx context.Context, s server, m mode, d time.Duration, runs int) (f
 		}
 		all = append(all, f)
 	}
-	slices.SortFunc(all, func(a, b figures) int {
-		switch {
-		case a.rate < b.rate:
-			return -1
-		case a.rate > b.rate:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(all, func(a, b figures) int { return cmp.Compare(a.rate, b.rate) })
 	return all[len(all)/2], nil
 }
 

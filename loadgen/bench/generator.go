@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -34,14 +35,14 @@ type offered struct {
 	qos      uint8
 	window   int
 	rate     scenarios.Rate // of each client; 0 is flat out
-	messages int            // of the libmosquitto loop; 0: it is not run, since it cannot pace
+	messages int            // of the loop on libmosquitto
 }
 
 var offers = []offered{
 	{"QoS 0 flat out, 50 publishers", 50, 0, 20, 0, 1_000_000},
 	{"QoS 1 flat out, 50 publishers, window 20", 50, 1, 20, 0, 300_000},
 	{"QoS 2 flat out, 50 publishers, window 20", 50, 2, 20, 0, 150_000},
-	{"QoS 1 paced, 200 clients at 100/s", 200, 1, 0, 100, 0},
+	{"QoS 1 paced, 200 clients at 100/s", 200, 1, 0, 100, 60_000},
 }
 
 func benchGenerator(ctx context.Context, args []string, out io.Writer) error {
@@ -131,7 +132,7 @@ func (o offered) row(ctx context.Context, s server, peer string, d time.Duration
 				return err
 			}
 			all = append(all, f)
-			if peer == "" || o.messages == 0 {
+			if peer == "" {
 				return nil
 			}
 			t, err := o.peer(ctx, peer, p)
@@ -142,11 +143,11 @@ func (o offered) row(ctx context.Context, s server, peer string, d time.Duration
 			return nil, err
 		}
 	}
-	slices.SortFunc(all, func(a, b figure) int { return compare(a.cpu, b.cpu) })
+	slices.SortFunc(all, func(a, b figure) int { return cmp.Compare(a.cpu, b.cpu) })
 	f := all[len(all)/2]
 	row := []string{s.name, ui.Rate(f.rate), fmt.Sprintf("%.2f", f.cpu), "", "", ""}
 	if len(theirs) > 0 {
-		slices.SortFunc(theirs, func(a, b [2]float64) int { return compare(a[1], b[1]) })
+		slices.SortFunc(theirs, func(a, b [2]float64) int { return cmp.Compare(a[1], b[1]) })
 		t := theirs[len(theirs)/2]
 		row[3], row[4], row[5] = ui.Rate(t[0]), fmt.Sprintf("%.2f", t[1]), fmt.Sprintf("%.2f", f.cpu/t[1])
 	}
@@ -154,16 +155,6 @@ func (o offered) row(ctx context.Context, s server, peer string, d time.Duration
 		row = append(row, strconv.FormatInt(f.lag.P50, 10), strconv.FormatInt(f.lag.P99, 10), strconv.FormatInt(f.ack.P99, 10))
 	}
 	return row, nil
-}
-
-func compare(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func (o offered) measure(ctx context.Context, p *process, d time.Duration) (figure, error) {
@@ -208,7 +199,7 @@ func (o offered) measure(ctx context.Context, p *process, d time.Duration) (figu
 
 // peer runs the loop on libmosquitto and returns its rate and its processor seconds for one million messages.
 func (o offered) peer(ctx context.Context, program string, p *process) ([2]float64, error) {
-	args := []int{p.port, o.clients, int(o.qos), o.window, o.messages, payload}
+	args := []int{p.port, o.clients, int(o.qos), cmp.Or(o.window, window), o.messages, payload, int(o.rate)}
 	var words []string
 	for _, n := range args {
 		words = append(words, strconv.Itoa(n))

@@ -1,8 +1,9 @@
 /* The smallest honest publisher on libmosquitto: CLIENTS clients in one thread and one poll loop, each with at most
  * WINDOW messages unacknowledged, until MESSAGES are acknowledged (QoS 0: written). It prints the messages, the
- * processor seconds of this process and the wall seconds of the publishing alone.
+ * processor seconds of this process and the wall seconds of the publishing alone. With a RATE above 0 each client
+ * publishes so many a second instead, on a schedule that was fixed beforehand.
  *
- *   cc -O2 -o loop loop.c -lmosquitto && ./loop PORT CLIENTS QOS WINDOW MESSAGES SIZE
+ *   cc -O2 -o loop loop.c -lmosquitto && ./loop PORT CLIENTS QOS WINDOW MESSAGES SIZE RATE
  */
 #define _GNU_SOURCE
 #include <mosquitto.h>
@@ -64,12 +65,13 @@ static void check(int rc, const char *what)
 
 int main(int argc, char **argv)
 {
-	if (argc != 7) {
-		fprintf(stderr, "usage: loop PORT CLIENTS QOS WINDOW MESSAGES SIZE\n");
+	if (argc != 8) {
+		fprintf(stderr, "usage: loop PORT CLIENTS QOS WINDOW MESSAGES SIZE RATE\n");
 		return 2;
 	}
 	int port = atoi(argv[1]), n = atoi(argv[2]), qos = atoi(argv[3]), window = atoi(argv[4]), size = atoi(argv[6]);
 	long messages = atol(argv[5]);
+	double rate = atof(argv[7]) * n;
 	struct client *clients = calloc(n, sizeof *clients);
 	struct pollfd *fds = calloc(n, sizeof *fds);
 	char *payload = calloc(1, size);
@@ -99,9 +101,15 @@ int main(int argc, char **argv)
 				cpu = processor();
 			}
 		}
+		while (start && rate > 0 && published < messages && wall() >= start + published / rate) {
+			struct client *c = &clients[published % n];
+			c->unacknowledged++;
+			published++;
+			check(mosquitto_publish(c->m, NULL, c->topic, size, payload, qos, false), "publish");
+		}
 		for (int i = 0; i < n; i++) {
 			struct client *c = &clients[i];
-			while (start && published < messages && c->unacknowledged < window) {
+			while (start && rate == 0 && published < messages && c->unacknowledged < window) {
 				c->unacknowledged++;
 				published++;
 				check(mosquitto_publish(c->m, NULL, c->topic, size, payload, qos, false), "publish");
@@ -111,7 +119,13 @@ int main(int argc, char **argv)
 			fds[i].fd = mosquitto_socket(c->m);
 			fds[i].events = POLLIN | (mosquitto_want_write(c->m) ? POLLOUT : 0);
 		}
-		if (poll(fds, n, qos == 0 && start ? 0 : 1000) < 0)
+		struct timespec wait = {qos == 0 && start && rate == 0 ? 0 : 1, 0};
+		if (start && rate > 0 && published < messages) {
+			double left = start + published / rate - wall();
+			wait.tv_sec = 0;
+			wait.tv_nsec = left > 0 ? left * 1e9 : 0;
+		}
+		if (ppoll(fds, n, &wait, NULL) < 0)
 			return 1;
 		for (int i = 0; i < n; i++) {
 			if (fds[i].revents & POLLIN)
