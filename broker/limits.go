@@ -8,7 +8,8 @@ import (
 )
 
 // waitForSocket holds the publisher back until the buffer of a Client that does not read has
-// room again, for at most SlowQoS0 from the moment it was full. It reports false when the
+// room again, for at most SlowQoS0 from the moment it was full, and once in a batch only: many
+// such Clients must not add up to a publisher that is not served. It reports false when the
 // message has to be dropped. c.out.mu is held before and after.
 func (b *Broker) waitForSocket(sc *scratch, c *conn) bool {
 	o := &c.out
@@ -18,12 +19,12 @@ func (b *Broker) waitForSocket(sc *scratch, c *conn) bool {
 	deadline := o.stalled + int64(b.lim.slowQoS0)
 	for o.size >= b.lim.outBytes {
 		left := deadline - int64(b.now())
-		if left <= 0 || o.closing {
+		if left <= 0 || sc.inVain || o.closing {
 			return false
 		}
 		ch := o.changed()
 		o.mu.Unlock()
-		b.hold(sc, ch, time.Duration(left))
+		sc.inVain = b.hold(sc, ch, time.Duration(left))
 		o.mu.Lock()
 	}
 	return !o.closing
@@ -104,7 +105,7 @@ func (s *sess) progress() {
 
 // hold blocks the reader until ch is closed, at most for d. What it has appended for others
 // so far is sent first.
-func (b *Broker) hold(sc *scratch, ch <-chan struct{}, d time.Duration) {
+func (b *Broker) hold(sc *scratch, ch <-chan struct{}, d time.Duration) (inVain bool) {
 	sc.flush()
 	if c := sc.owner; c != nil {
 		c.waiting.Store(true)
@@ -121,8 +122,10 @@ func (b *Broker) hold(sc *scratch, ch <-chan struct{}, d time.Duration) {
 	select {
 	case <-ch:
 	case <-over:
+		return true
 	case <-b.closing:
 	}
+	return false
 }
 
 // refuse counts a message that an offline Session's full queue does not take. s.mu is held.

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -83,6 +84,34 @@ func TestSlowReaderQoS0(t *testing.T) {
 			t.Errorf("%d received and %d dropped of %d", got, st.DroppedQoS0, n)
 		}
 		slow.fence()
+	})
+}
+
+// Many subscribers that do not read hold a publisher back hardly longer than one does.
+func TestSlowReadersQoS0(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newMem(t, broker.Config{OutboundBytes: 16 << 10})
+		for i := range 20 {
+			id := strconv.Itoa(i)
+			slow, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: id, CleanStart: true})
+			slow.subscribe("t", 0)
+		}
+		pub, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "pub", CleanStart: true})
+		start := time.Now()
+		var batch []byte
+		for range 300 {
+			batch, _ = text("t", strings.Repeat("x", 1000), 0, 0).AppendTo(batch, codec.V4)
+		}
+		if _, err := pub.nc.Write(batch); err != nil {
+			t.Fatal(err)
+		}
+		pub.fence()
+		if d := time.Since(start); d < time.Second || d > 2*time.Second {
+			t.Errorf("the publisher was held back for %v, want 1s to 2s", d)
+		}
+		if srv.Stats().DroppedQoS0 == 0 {
+			t.Error("nothing was dropped")
+		}
 	})
 }
 

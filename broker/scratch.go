@@ -29,6 +29,7 @@ type scratch struct {
 	matches []topic.Target[*sess]
 	spare   route
 	stats   batchStats
+	inVain  bool // a Client was waited for in this batch until its time was up; no other is
 }
 
 // batchStats is added to the Broker's counters once per batch.

@@ -302,7 +302,7 @@ func (b *Broker) apply(s *sess, fx *effects) {
 // own runs f with a scratch for messages that come from no batch.
 func (b *Broker) own(f func(*scratch)) {
 	sc := b.pool.Get().(*scratch)
-	sc.owner, sc.now = nil, b.now()
+	sc.owner, sc.now, sc.inVain = nil, b.now(), false
 	f(sc)
 	sc.flush()
 	sc.settle()
