@@ -364,7 +364,9 @@ func (w *worker) appendPublish(c *client, e *emitter, m *message, topicIndex int
 	} else if pub.File != "" {
 		n = len(payload)
 	} else if n = pub.size(draw(w.p.seed, forSize, uint64(c.number())<<16|uint64(pub.ordinal), m.k)); n < proofSize && place == proofHead {
+		// Receivers cannot tell it from others, so nobody may wait for it.
 		place = proofNone
+		e.streams[topicIndex*len(pub.levels)+pub.slot[m.qos]].outcome().void.Add(m.seq, m.seq+1)
 	}
 	payload = payload[:n]
 	pr := proof{publisher: uint32(c.number()), stream: uint32(pub.stream(topicIndex, m.qos)), seq: m.seq, due: max(0, m.due-w.t0)}
