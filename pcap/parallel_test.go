@@ -115,8 +115,12 @@ func compareLines(t testing.TB, name string, capture []byte, cfg func() pcap.Con
 
 // No output depends on how many goroutines wrote it.
 func TestParallelWritesTheSame(t *testing.T) {
+	size := 4 << 20
+	if testing.Short() {
+		size = 1 << 20
+	}
 	var load bytes.Buffer
-	writeLoad(&load, 4<<20, 100)
+	writeLoad(&load, size, 100)
 	compareLines(t, "load", load.Bytes(), func() pcap.Config { return pcap.Config{} })
 	compareLines(t, "nothing", nil, func() pcap.Config { return pcap.Config{} })
 	rapid.Check(t, func(rt *rapid.T) { // with holes, faults and a late beginning
