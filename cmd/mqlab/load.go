@@ -36,7 +36,7 @@ func loadCommand(e *env) *cli.Command {
 		&cli.IntFlag{Name: "qos", DefaultText: "0", Usage: "publish and subscribe at `QOS` 0, 1 or 2"},
 		&cli.StringFlag{Name: "size", DefaultText: "64", Usage: "`BYTES` of each payload, or a range such as 16-1024"},
 		&cli.StringFlag{Name: "payload", Usage: "publish `TEXT`, a template, instead of made-up bytes"},
-		&cli.DurationFlag{Name: "duration", DefaultText: "10s", Usage: "offer messages for `TIME`; the phases of a FILE are stretched to it"},
+		&cli.DurationFlag{Name: "duration", Aliases: []string{"time"}, DefaultText: "10s", Usage: "offer messages for `TIME`; the phases of a FILE are stretched to it"},
 		&cli.StringFlag{Name: "topic", Usage: "publish to `TOPIC`, a template: {index} is the client's number, {run} the run's id"},
 		&cli.StringFlag{Name: "topology", Value: scenarios.FanIn, Usage: "how publishers and subscribers meet, as `NAME`: " + strings.Join(scenarios.Topologies, ", ")},
 		&cli.BoolFlag{Name: "retain", Usage: "publish retained messages"},
