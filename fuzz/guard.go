@@ -1,11 +1,13 @@
 package fuzz
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -164,6 +166,9 @@ func (c *guardConn) send(v codec.Version, p codec.Packet) error {
 func (c *guardConn) next(limit time.Time) (codec.Packet, error) {
 	_ = c.nc.SetReadDeadline(limit)
 	frame, err := c.r.Next()
+	if timeout(err) { // the Reader keeps to its error, and what comes late has to be taken all the same
+		c.r.Reset(io.MultiReader(bytes.NewReader(bytes.Clone(c.r.Buffered())), c.nc))
+	}
 	if err != nil {
 		return nil, err
 	}
