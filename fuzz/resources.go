@@ -283,7 +283,13 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh, qui
 	if fresh && f.own || f.sick {
 		f.renew(ctx)
 	}
-	if ctx.Err() != nil || f.sick || f.proc == nil {
+	if ctx.Err() != nil || f.sick {
+		return nil
+	}
+	if q := sysQuantity(want); q != nil {
+		return f.sysGrows(ctx, q, s, want, quick)
+	}
+	if f.proc == nil {
 		return nil
 	}
 	g := gaugeOf(want)

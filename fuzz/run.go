@@ -103,6 +103,9 @@ type fuzzer struct {
 	slow    int       // times that somebody was slow under load
 	later   []trouble // met while something else was looked into
 	measure resources
+	sys     sysState
+
+	left leavings
 }
 
 // alarm is what a worker tells the goroutine that watches.
@@ -180,6 +183,7 @@ func newFuzzer(ctx context.Context, cfg Config) (*fuzzer, error) {
 	}
 	f.far = far
 	f.replay = f.executor()
+	f.left.wanted.Store(!f.own)
 	f.sum = &Summary{Target: c.Name, Seed: c.Seed, Versions: c.Versions, FailOn: c.FailOn}
 	for range c.Workers {
 		f.rings = append(f.rings, &ring{})
@@ -252,6 +256,7 @@ func (f *fuzzer) executor() *executor {
 
 // stop ends the target where it was started here.
 func (f *fuzzer) stop() {
+	f.sys.close()
 	if f.guard != nil {
 		f.guard.tidy()
 		f.guard.close()
@@ -264,6 +269,7 @@ func (f *fuzzer) stop() {
 func (f *fuzzer) run(user context.Context) *Summary {
 	if f.cfg.Resources > 0 { // before anything is sent
 		f.weigh(user)
+		f.sysOpen(user)
 	}
 	f.started = time.Now()
 	f.sum.Started = f.started.UTC()
@@ -368,6 +374,7 @@ func (f *fuzzer) work(ctx context.Context, id int) {
 		f.gate.RLock()
 		s, seed := f.next(g)
 		f.ring(id).add(s, f.execs.Load())
+		f.left.note(s)
 		r := x.run(ctx, s)
 		f.gate.RUnlock()
 		f.packets.Add(r.packets)
@@ -487,6 +494,7 @@ func (f *fuzzer) clean() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	f.scrub(ctx)
+	f.scrubNames(ctx)
 }
 
 // scrub connects with each Client Identifier of the pools and discards its session, and clears the retained messages.

@@ -60,6 +60,9 @@ func (f *fuzzer) watch(user, run context.Context, done <-chan struct{}) {
 			if t != nil {
 				f.quietly(func() { f.suspect(user, t) })
 				gone = f.gone()
+			} else if f.sysDue(user) {
+				f.quietly(func() { f.weighSys(user) })
+				gone = f.gone()
 			}
 		case <-measure:
 			f.quietly(func() { f.weigh(user) })

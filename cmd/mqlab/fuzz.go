@@ -132,7 +132,7 @@ func (e *env) fuzzEmbedded(cfg fuzz.Config) (fuzz.Config, func(), error) {
 	cfg.Name = "embedded broker"
 	if e.program != "" {
 		if self, err := exec.LookPath(os.Args[0]); err == nil {
-			cfg.Target.Cmd = "'" + self + "' broker --listen mqtt://127.0.0.1:{port} --log-level error --sys-interval 0"
+			cfg.Target.Cmd = "'" + self + "' broker --listen mqtt://127.0.0.1:{port} --log-level error --sys-interval 2s"
 			return cfg, func() {}, nil
 		}
 	}
