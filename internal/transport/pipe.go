@@ -32,6 +32,7 @@ type pipe struct {
 func newPipe(name string, id uint64) *pipe {
 	p := &pipe{name: name, id: id}
 	p.ab.cond.L, p.ba.cond.L = &p.ab.mu, &p.ba.mu
+	p.ab.p, p.ba.p = p, p
 	p.a = pipeEnd{p: p, r: &p.ba, w: &p.ab}
 	p.b = pipeEnd{p: p, r: &p.ab, w: &p.ba}
 	return p
@@ -45,8 +46,26 @@ type pipeEnd struct {
 func (e *pipeEnd) Read(b []byte) (int, error)  { return e.r.read(b) }
 func (e *pipeEnd) Write(b []byte) (int, error) { return e.w.write(b) }
 
+// TryWrite writes as much as there is room for and does not wait.
+func (e *pipeEnd) TryWrite(b []byte) (int, error) { return e.w.tryWrite(b) }
+
 // WaitReadable blocks until a Read would not.
 func (e *pipeEnd) WaitReadable() error { return e.r.wait() }
+
+// Idle reports whether each end has read all that the other has written and waits for more.
+func (e *pipeEnd) Idle() bool { return e.p.idle() }
+
+// OnIdle has f called each time that the pipe becomes idle, by a goroutine that is about to wait for bytes. It is to be
+// called before this end reads.
+func (e *pipeEnd) OnIdle(f func()) {
+	for _, h := range []*half{e.r, e.w} {
+		h.mu.Lock()
+		h.onIdle = f
+		h.mu.Unlock()
+	}
+}
+
+func (p *pipe) idle() bool { return p.ab.isStarved() && p.ba.isStarved() }
 
 // Close never fails and may be called again.
 func (e *pipeEnd) Close() error {
@@ -100,11 +119,14 @@ func (a memAddr) String() string {
 // half is one direction: a ring buffer that exists only while it holds bytes. Waiting is by sync.Cond,
 // also for a second writer, because a goroutine blocked on a mutex would stop a synctest bubble's clock.
 type half struct {
+	p                   *pipe
 	mu                  sync.Mutex // guards all below
 	cond                sync.Cond
 	buf                 []byte // nil when empty; its length is a power of two
 	head, n             int    // n bytes from head, wrapping around
 	readDead, writeDead *deadline
+	starved             bool // a reader waits and has not been given a byte since
+	onIdle              func()
 	writing             bool // a writer is inside, perhaps waiting for room
 	readerClosed        bool // by the reading end
 	writerClosed        bool // no more bytes will come
@@ -179,10 +201,33 @@ func (h *half) wait() error {
 	defer h.mu.Unlock()
 	for {
 		if ok, err := h.ready(); ok {
+			h.starved = false
 			return err
 		}
-		h.cond.Wait()
+		h.starve()
 	}
+}
+
+// starve waits for whatever a reader waits for. It may return early.
+func (h *half) starve() {
+	if !h.starved {
+		h.starved = true
+		if f := h.onIdle; f != nil {
+			h.mu.Unlock()
+			if h.p.idle() {
+				f()
+			}
+			h.mu.Lock()
+			return
+		}
+	}
+	h.cond.Wait()
+}
+
+func (h *half) isStarved() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.starved
 }
 
 func (h *half) read(b []byte) (int, error) {
@@ -191,13 +236,15 @@ func (h *half) read(b []byte) (int, error) {
 	for {
 		ok, err := h.ready()
 		if err != nil {
+			h.starved = false
 			return 0, err
 		}
 		if ok || len(b) == 0 {
 			break
 		}
-		h.cond.Wait()
+		h.starve()
 	}
+	h.starved = false
 	if len(b) == 0 {
 		return 0, nil
 	}
@@ -258,6 +305,19 @@ func (h *half) write(b []byte) (int, error) {
 	}
 }
 
+func (h *half) tryWrite(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.writable(); err != nil {
+		return 0, err
+	}
+	total := 0
+	for !h.writing && total < len(b) && h.n < pipeLimit {
+		total += h.put(b[total:])
+	}
+	return total, nil
+}
+
 func (h *half) endWrite() {
 	h.writing = false
 	h.cond.Broadcast()
@@ -273,6 +333,7 @@ func (h *half) put(b []byte) int {
 	first := copy(h.buf[tail:], b[:n])
 	copy(h.buf, b[first:n])
 	h.n += n
+	h.starved = false
 	h.cond.Broadcast()
 	return n
 }

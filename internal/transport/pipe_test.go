@@ -349,3 +349,97 @@ func BenchmarkPipePingPong(b *testing.B) {
 		y.Read(buf)
 	}
 }
+
+// A pipe is idle when both ends wait and nothing is on its way, and says so each time.
+func TestPipeIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := Pipe()
+		defer a.Close()
+		idler := a.(Idler)
+		calls := make(chan bool, 100)
+		idler.OnIdle(func() { calls <- idler.Idle() })
+		read := make([]byte, 10)
+		want := func(idle bool, n int) {
+			t.Helper()
+			synctest.Wait()
+			if got := idler.Idle(); got != idle {
+				t.Errorf("idle: %v", got)
+			}
+			if len(calls) != n {
+				t.Errorf("%d calls, want %d", len(calls), n)
+			}
+			for len(calls) > 0 {
+				if !<-calls {
+					t.Error("called while the pipe was not idle")
+				}
+			}
+		}
+		want(false, 0) // nobody waits
+		go func() {    // answers each byte with one
+			one := make([]byte, 1)
+			for {
+				if err := b.(Readable).WaitReadable(); err != nil {
+					return
+				}
+				if _, err := b.Read(one); err != nil {
+					b.Close()
+					return
+				}
+				time.Sleep(time.Second)
+				b.Write(one)
+			}
+		}()
+		want(false, 0) // one end waits
+		done := make(chan error, 1)
+		go func() {
+			for {
+				if _, err := a.Read(read); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+		want(true, 1)
+		a.Write([]byte("x"))
+		want(false, 0) // under way
+		time.Sleep(2 * time.Second)
+		want(true, 1)
+		a.Write([]byte("xyz"))
+		time.Sleep(1500 * time.Millisecond)
+		want(false, 0) // one answer of three has come
+		time.Sleep(2 * time.Second)
+		want(true, 1)
+		a.(interface{ CloseWrite() error }).CloseWrite()
+		if err := <-done; err != io.EOF {
+			t.Error(err)
+		}
+		if idler.Idle() {
+			t.Error("a pipe that has ended is idle")
+		}
+	})
+}
+
+// TryWrite takes what there is room for, and never waits.
+func TestPipeTryWrite(t *testing.T) {
+	a, b := Pipe()
+	try := a.(TryWriter)
+	for _, want := range []int{40 << 10, 24 << 10, 0} {
+		if n, err := try.TryWrite(make([]byte, 40<<10)); n != want || err != nil {
+			t.Errorf("%d bytes taken, %v; want %d", n, err, want)
+		}
+	}
+	if _, err := io.ReadFull(b, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := try.TryWrite(make([]byte, 5000)); n != 1000 || err != nil {
+		t.Errorf("%d bytes taken, %v; want 1000", n, err)
+	}
+	must(t, b.Close())
+	if _, err := try.TryWrite([]byte("x")); err != io.ErrClosedPipe {
+		t.Errorf("the other end is closed: %v", err)
+	}
+	must(t, a.Close())
+	if _, err := try.TryWrite([]byte("x")); err != net.ErrClosed {
+		t.Errorf("this end is closed: %v", err)
+	}
+}

@@ -34,6 +34,20 @@ func WaiterFor(c net.Conn) (Readable, bool) {
 	return waitRaw(rc)
 }
 
+// TryWriter is a connection that can be written to without waiting. TryWrite writes as much as there is room for: less
+// than all is no error.
+type TryWriter interface {
+	TryWrite(b []byte) (int, error)
+}
+
+// Idler is a connection that knows whether anything is under way on it. Idle reports whether each side has read all that
+// the other has written and waits for more. OnIdle, to be called before anything is read, has f called each time that
+// this becomes so, by a goroutine that f must not hold up. Connections in memory are of this kind.
+type Idler interface {
+	Idle() bool
+	OnIdle(f func())
+}
+
 // RawConn returns the socket beneath a plain TCP or Unix connection. It is false where the stream is not
 // the socket's own: WebSocket, TLS, in-memory.
 func RawConn(c net.Conn) (syscall.RawConn, bool) {
