@@ -16,8 +16,9 @@ import (
 type conn struct {
 	b    *Broker
 	nc   net.Conn
-	raw  rawIO              // plain sockets
-	wait transport.Readable // other streams that can be waited for; nil: small is used
+	raw  rawIO               // plain sockets
+	wait transport.Readable  // other streams that can be waited for; nil: small is used
+	try  transport.TryWriter // other streams that can be written to without waiting; nil: a goroutine writes
 	out  outbuf
 
 	sc    *scratch // while bytes are at hand
@@ -78,6 +79,7 @@ func (b *Broker) serve(nc net.Conn) {
 		} else {
 			c.small = make([]byte, smallRead)
 		}
+		c.try, _ = nc.(transport.TryWriter)
 	}
 	c.maxPacket = codec.MaxPacketSize
 	if !b.register(c) {

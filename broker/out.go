@@ -143,7 +143,7 @@ func (c *conn) flush() {
 	}
 	o.busy = true
 	o.mu.Unlock()
-	if c.raw.ok() && c.drain(false) {
+	if (c.raw.ok() || c.try != nil) && c.drain(false) {
 		return
 	}
 	c.b.wg.Add(1) // the caller is counted itself, so the counter is not zero here
@@ -214,9 +214,13 @@ func (c *conn) drain(wait bool) bool {
 func (c *conn) writeChunks(list [][]byte, wait bool) (n, k int, blocked bool, err error) {
 	for k < len(list) {
 		var m int
-		if wait {
+		switch {
+		case wait:
 			m, err = c.nc.Write(list[k])
-		} else {
+		case c.try != nil:
+			m, err = c.try.TryWrite(list[k])
+			blocked = err == nil && m < len(list[k])
+		default:
 			m, blocked, err = c.raw.write(list[k])
 		}
 		n += m
