@@ -392,6 +392,15 @@ func (w *worker) violated(c *client, why string) {
 
 // overdue ends a connection that did not come to be.
 func (w *worker) overdue(c *client) {
+	if was := c.state; was > stateDialing {
+		if !w.readFirst(c) {
+			return
+		}
+		if c.state != was {
+			w.timers.push(timer{at: w.now + connectTimeout, client: c.place, gen: c.gen, kind: timerDeadline})
+			return
+		}
+	}
 	switch c.state {
 	case stateDialing:
 		w.fault(c, "connect", "the network did not connect within 10s", -1)
@@ -404,6 +413,17 @@ func (w *worker) overdue(c *client) {
 		return
 	}
 	w.drop(c, true)
+}
+
+// readFirst takes what a client's socket holds, before its silence is held against the server: a worker that was late may
+// not have come to it. It is false where the connection ended of it.
+func (w *worker) readFirst(c *client) bool {
+	if c.fd < 0 || c.silent {
+		return true
+	}
+	gen := c.gen
+	w.readSome(c, false)
+	return c.gen == gen
 }
 
 // drop ends the client's connection, if any, and sees to what comes after.
@@ -514,6 +534,9 @@ func (w *worker) startKeepAlive(c *client) {
 
 func (w *worker) pingTimer(c *client) {
 	if !c.attached() || c.state < stateSubscribing || c.keepAlive == 0 {
+		return
+	}
+	if c.pinging && w.now-c.pingAt >= c.keepAlive && !w.readFirst(c) {
 		return
 	}
 	next := c.lastOut + c.keepAlive/2

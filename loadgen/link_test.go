@@ -8,14 +8,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mqlab/mqlab/broker"
-	"github.com/mqlab/mqlab/broker/brokertest"
 	"github.com/mqlab/mqlab/scenarios"
 )
 
 // TestLink holds that nothing comes through a link faster than it allows.
 func TestLink(t *testing.T) {
 	t.Parallel()
-	srv := brokertest.NewServer(t, broker.Config{})
+	srv := newServer(t, broker.Config{})
 	for _, tc := range []struct {
 		name  string
 		link  scenarios.Link
@@ -47,7 +46,7 @@ func TestLink(t *testing.T) {
 // TestHalfOpen lets connections fall silent before they break.
 func TestHalfOpen(t *testing.T) {
 	t.Parallel()
-	srv := brokertest.NewServer(t, broker.Config{})
+	srv := newServer(t, broker.Config{})
 	w := pairs(5, 1, 200, 800*time.Millisecond)
 	w.MQTT = "5.0"
 	clean := false
@@ -69,10 +68,10 @@ func TestHalfOpen(t *testing.T) {
 // TestRetained tells what the server kept from what it passes on.
 func TestRetained(t *testing.T) {
 	t.Parallel()
-	srv := brokertest.NewServer(t, broker.Config{})
+	srv := newServer(t, broker.Config{})
 	for _, asPublished := range []bool{false, true} {
 		w := pairs(5, 1, 100, 500*time.Millisecond)
-		w.MQTT, w.Drain = "5.0", 500*time.Millisecond
+		w.MQTT, w.Drain = "5.0", time.Second
 		w.Clients[1].Publish[0].Retain = true
 		w.Clients[0].Subscribe[0].RetainAsPublished = asPublished
 		w.Phases = append(w.Phases, scenarios.Phase{Kind: "storm", For: 500 * time.Millisecond, Groups: []string{"subs"}})

@@ -23,8 +23,8 @@ const (
 func (w *worker) phaseTimer(t timer) {
 	i := int(t.arg)
 	ph := &w.p.phases[i]
-	if w.quiet || w.now >= w.end {
-		return
+	if w.quiet || t.at > w.end {
+		return // what was due before the end happens, late or not
 	}
 	if t.gen == phaseBegins {
 		w.phase = i
@@ -188,6 +188,15 @@ func (w *worker) orphanEvent(ev event) {
 	}
 }
 
+// ended reads what a socket holds and says whether its end is among it.
+func (w *worker) ended(fd int) bool {
+	for {
+		if n, err := readSocket(fd, w.read); err != nil || n == 0 {
+			return err != errAgain
+		}
+	}
+}
+
 // takeoverPatience is how long a server may leave an older connection open.
 const takeoverPatience = int64(5 * time.Second)
 
@@ -199,7 +208,7 @@ func (w *worker) abandon(c *client) {
 	}
 	c.orphan = nil
 	if o.fd >= 0 {
-		if w.now-o.since > takeoverPatience {
+		if w.now-o.since > takeoverPatience && !w.ended(o.fd) {
 			w.fault(c, "protocol", "the server left the older connection of a Client Identifier open for 5s", -1)
 		}
 		closeSocket(o.fd, true)

@@ -124,6 +124,7 @@ type publication struct {
 	place   proofPlace
 	props   propTemplates
 	request bool // has a Response Topic
+	awaited bool // answers can be told, and may come to the publisher
 }
 
 // filler is what generated payloads hold behind the header: printable, and the same in every run.
@@ -329,6 +330,7 @@ func (p *plan) publication(parse *templates, g *group, sp *scenarios.Publication
 
 	pub.props = parse.properties("properties", sp.Properties)
 	pub.request = sp.Properties != nil && sp.Properties.ResponseTopic != nil
+	pub.awaited = pub.request && sp.Properties.CorrelationData == nil && g.version == codec.V5 && len(g.Subscribe) > 0
 	switch {
 	case sp.Payload != "":
 		pub.payload = parse.one("payload", sp.Payload)

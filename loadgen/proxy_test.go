@@ -60,6 +60,13 @@ func newLossyProxy(t *testing.T, broker string) *lossyProxy {
 	return p
 }
 
+// done returns what has been done.
+func (p *lossyProxy) done() proxyLog {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log
+}
+
 // down passes what the broker sends. The faults have periods that are prime, so that all combinations of places come up;
 // one message has one fault.
 func (p *lossyProxy) down(c, s net.Conn) {

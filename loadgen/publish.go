@@ -39,6 +39,7 @@ type emitter struct {
 type outStream struct {
 	issued uint64
 	first  uint64 // on this connection
+	plain  uint64 // sent without a proof where others of the stream have one
 	fate   *fate
 }
 
@@ -104,8 +105,8 @@ func (e *emitter) next(w *worker) int64 {
 		return never
 	}
 	d := e.sched.due(&w.p.profile)
-	if d == never {
-		return never
+	if d == never || w.t0+d > w.end {
+		return never // an interrupted run ends before its profile does
 	}
 	return w.t0 + d
 }
@@ -295,6 +296,9 @@ func (w *worker) publishNext(c *client, e *emitter) bool {
 		return true
 	}
 	counts.Published++
+	if pub.awaited {
+		w.asked++
+	}
 	if due > e.freeAt && !pub.flood {
 		w.st.record(metricOwnLag, int(qos), c.g.index, phase, w.now-due)
 	}
@@ -366,7 +370,10 @@ func (w *worker) appendPublish(c *client, e *emitter, m *message, topicIndex int
 	} else if n = pub.size(draw(w.p.seed, forSize, uint64(c.number())<<16|uint64(pub.ordinal), m.k)); n < proofSize && place == proofHead {
 		// Receivers cannot tell it from others, so nobody may wait for it.
 		place = proofNone
-		e.streams[topicIndex*len(pub.levels)+pub.slot[m.qos]].outcome().void.Add(m.seq, m.seq+1)
+		s := &e.streams[topicIndex*len(pub.levels)+pub.slot[m.qos]]
+		if s.outcome().void.Add(m.seq, m.seq+1); !dup {
+			s.plain++
+		}
 	}
 	payload = payload[:n]
 	pr := proof{publisher: uint32(c.number()), stream: uint32(pub.stream(topicIndex, m.qos)), seq: m.seq, due: max(0, m.due-w.t0)}

@@ -116,6 +116,7 @@ func (w *worker) response(c *client, props []byte) bool {
 	if !ok || !pub.request {
 		return false
 	}
+	w.answered++
 	w.st.record(metricRequest, int(qos), c.g.index, w.p.table.at(pr.due), w.now-w.t0-pr.due)
 	return true
 }

@@ -256,6 +256,9 @@ func (r *runner) done() bool {
 	return !busy
 }
 
+// longestLook is how much one look at the workers adds to a silence at most.
+const longestLook = 50 * time.Millisecond
+
 // drain waits for what is under way. It goes on as long as messages arrive: what comes late is not lost.
 func (r *runner) drain(ctx context.Context) {
 	patience := r.p.w.Drain
@@ -267,35 +270,43 @@ func (r *runner) drain(ctx context.Context) {
 	}
 	r.c.draining = true
 	var last uint64
-	since := time.Now()
-	limit := since.Add(20 * patience)
-	expected, known := uint64(0), false
+	// Silence is what was looked at: while the machine had no time for this loop, it had none for what would have broken it.
+	var silence time.Duration
+	looked := time.Now()
+	limit := looked.Add(20 * patience)
+	var proven, plain uint64 // that are to come
+	known := false
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var progress, delivered uint64
+		var sent, delivered, unproven, asked, answered uint64
 		inflight, held := 0, false
 		r.every(func(w *worker) {
 			r.c.mu.Lock()
 			defer r.c.mu.Unlock()
-			delivered += w.delivered
+			delivered, unproven = delivered+w.delivered, unproven+w.plain
+			asked, answered = asked+w.asked, answered+w.answered
 			inflight += w.inflight
 			held = held || w.publishing()
 			for i := range w.st.counts {
-				progress += w.st.counts[i].Acknowledged + w.st.counts[i].Published
+				sent += w.st.counts[i].Acknowledged + w.st.counts[i].Published
 			}
 		})
-		progress += delivered + r.c.settledCount()
+		progress := sent + r.c.settledCount() + delivered + unproven + answered
 		if !held && !known {
-			expected, known = r.expected(), true
+			proven, plain = r.expected()
+			known = true
 		}
-		if known && inflight == 0 && delivered >= expected {
+		if known && inflight == 0 && delivered >= proven && unproven >= plain && answered >= asked {
 			return
 		}
+		now := time.Now()
+		silence += min(now.Sub(looked), longestLook)
+		looked = now
 		if progress != last {
-			last, since = progress, time.Now()
+			last, silence = progress, 0
 		}
-		if time.Since(since) > patience || time.Now().After(limit) {
+		if silence > patience || now.After(limit) {
 			return
 		}
 		select {
@@ -368,14 +379,15 @@ func (w *worker) begin(t0, end int64) {
 	}
 }
 
-// finish ends the schedule: what is due later is not published, what is held back still is.
+// finish ends the schedule: what is due later is not published, what is held back still is. Emitters that are behind come
+// to the end by themselves.
 func (w *worker) finish(end int64) {
 	w.end = end
 	w.tick()
 	for _, c := range w.clients {
 		for i := range c.emitters {
 			e := &c.emitters[i]
-			if e.pub.flood || e.due >= end {
+			if e.pub.flood || e.due > end {
 				e.due = never
 			}
 		}
@@ -401,7 +413,7 @@ func (w *worker) publishing() bool {
 func (c *client) settleEnd(w *worker) {
 	for i := range c.emitters {
 		e := &c.emitters[i]
-		for e.due != never && e.due < w.end {
+		for e.due != never && e.due <= w.end {
 			phase := w.p.table.at(e.due - w.t0)
 			qos := e.pub.qosOf(draw(w.p.seed, forQoS, uint64(c.number())<<16|uint64(e.pub.ordinal), e.sched.k), phase)
 			s := &e.streams[e.pub.topicIndexOf(e.sched.k)*len(e.pub.levels)+e.pub.slot[qos]]

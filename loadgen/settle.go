@@ -85,9 +85,6 @@ func (r *runner) eachStream(f func(c *client, e *emitter, stream int, name strin
 		for _, c := range w.clients {
 			for i := range c.emitters {
 				e := &c.emitters[i]
-				if e.pub.place == proofNone {
-					continue
-				}
 				for s := range e.streams {
 					if e.streams[s].issued > 0 {
 						name := e.topic
@@ -102,10 +99,10 @@ func (r *runner) eachStream(f func(c *client, e *emitter, stream int, name strin
 	}
 }
 
-// expected is how many deliveries are to come at most. Nothing is published any more when it is called, and clients that
-// subscribe anew meanwhile do not matter: then it is too high, and waiting ends by patience.
-func (r *runner) expected() uint64 {
-	var n uint64
+// expected is how many deliveries are to come at most, those with a proof and those without. Nothing is published any
+// more when it is called, and clients that subscribe anew meanwhile do not matter: then it is too high, and waiting ends by
+// patience.
+func (r *runner) expected() (proven, plain uint64) {
 	r.pause(func() {
 		a := newAudience(r.workers)
 		r.eachStream(func(c *client, e *emitter, stream int, name string) {
@@ -114,10 +111,16 @@ func (r *runner) expected() uint64 {
 			if s.fate != nil {
 				sent -= s.fate.void.Len()
 			}
-			n += sent * uint64(len(a.of(name, c)))
+			receivers := uint64(len(a.of(name, c)))
+			if e.pub.place == proofNone {
+				plain += sent * receivers
+				return
+			}
+			proven += sent * receivers
+			plain += s.plain * receivers
 		})
 	})
-	return n
+	return proven, plain
 }
 
 // pause runs f while all workers stand still.
@@ -141,6 +144,9 @@ func (r *runner) settle() (rows [3]LedgerRow, bytes int64) {
 	a := newAudience(r.workers)
 	var tallies [3]ledger.Tally
 	r.eachStream(func(c *client, e *emitter, stream int, name string) {
+		if e.pub.place == proofNone {
+			return
+		}
 		sent := e.pub.levels[stream%len(e.pub.levels)]
 		claim := e.streams[stream].claim()
 		key := streamKey(uint32(c.number()), uint32(e.pub.base+stream))

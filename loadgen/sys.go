@@ -69,7 +69,14 @@ func (s *sysSampler) listen(ctx context.Context, p *plan) {
 	if _, err := conn.Write(b); err != nil {
 		return
 	}
-	go s.ping(ctx, conn)
+	ctx, cancel := context.WithCancel(ctx)
+	var pings sync.WaitGroup
+	pings.Go(func() { s.ping(ctx, conn) })
+	defer func() {
+		cancel()
+		conn.Close()
+		pings.Wait()
+	}()
 	r := codec.NewReader(conn, 4096)
 	r.MaxSize = 1 << 20
 	dec := codec.Decoder{Version: codec.V4, From: codec.Server}

@@ -5,15 +5,14 @@ import (
 	"time"
 
 	"github.com/mqlab/mqlab/broker"
-	"github.com/mqlab/mqlab/broker/brokertest"
 	"github.com/mqlab/mqlab/scenarios"
 )
 
 // Messages too small to carry a proof are not waited for: beside larger ones of the same streams none counts as lost.
 func TestSmallMessagesAreNotLost(t *testing.T) {
-	srv := brokertest.NewServer(t, broker.Config{})
+	srv := newServer(t, broker.Config{})
 	w := &scenarios.Workload{
-		Kind: scenarios.KindWorkload, Title: "small and large", Seed: 1, Drain: 5 * time.Second,
+		Kind: scenarios.KindWorkload, Title: "small and large", Seed: 1, Drain: 20 * time.Second,
 		Clients: []scenarios.Group{
 			{Name: "from", Count: 4, Publish: []scenarios.Publication{{
 				Topic: "small/{run}/{index}", QoS: scenarios.QoSMix{1, 1, 1}, Rate: 100, Count: 50, Size: scenarios.Size{Mean: proofSize + 4, Deviation: 8},

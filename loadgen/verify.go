@@ -221,6 +221,9 @@ func (w *worker) arrived(c *client, name string, props, payload []byte, qos uint
 	switch what {
 	case unproven, foreign:
 		rows[qos].Unverified++
+		if what == unproven {
+			w.plain++
+		}
 		return
 	case destroyed:
 		rows[qos].Corrupted++

@@ -59,6 +59,9 @@ type worker struct {
 	missing   uint64
 	doubled   uint64
 	delivered uint64
+	plain     uint64 // arrivals without a proof
+	asked     uint64 // requests whose answers can be told
+	answered  uint64
 	blocked   map[*client]struct{}
 
 	dialing  int
