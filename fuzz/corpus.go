@@ -99,41 +99,55 @@ func size(s *Script) int {
 	return n
 }
 
-// load reads the scripts of a folder, which need not exist, to be executed first.
-func (c *corpus) load(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
+// load reads the scripts of a folder, which need not exist, to be executed first. It says which files it could not use.
+func (c *corpus) load(dir string) (notes []string, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
-		return fmt.Errorf("read the corpus: %w", err)
+		return nil, fmt.Errorf("read the corpus: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the folder of the corpus: %w; choose another one", err)
+		return nil, fmt.Errorf("make the folder of the corpus: %w; choose another one", err)
 	}
 	slices.Sort(files)
+	foreign := 0
 	for _, file := range files {
-		f, err := os.Open(file)
-		if err != nil {
-			return fmt.Errorf("read the corpus: %w", err)
+		if filepath.Ext(file) != ".txt" {
+			foreign++
+			continue
 		}
-		s, err := ReadScript(f)
-		_ = f.Close()
+		s, err := readScriptFile(file)
 		if err != nil {
-			return fmt.Errorf("read the corpus: %s: %w; remove the file", file, err)
+			notes = append(notes, fmt.Sprintf("%s is left out of the corpus: %v", file, err))
+			continue
 		}
 		c.seeds = append(c.seeds, s)
 	}
-	return nil
+	if foreign > 0 {
+		notes = append(notes, fmt.Sprintf("%s in %s that are no scripts are left out; mqlab fuzz import makes scripts of captures and of other fuzzers' files", plural(int64(foreign), "file"), dir))
+	}
+	return notes, nil
 }
 
-// save writes a script under a name that its text decides. What cannot be written is not kept.
-func (c *corpus) save(dir string, s *Script) {
-	text := s.Text()
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(text))
-	name := filepath.Join(dir, fmt.Sprintf("%016x.txt", h.Sum64()))
-	if _, err := os.Stat(name); err == nil {
-		return
+func readScriptFile(file string) (*Script, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
 	}
-	_ = os.WriteFile(name, []byte(text), 0o644)
+	defer f.Close()
+	return ReadScript(f)
+}
+
+// corpusFile returns the file of a script in a corpus, whose name its text decides.
+func corpusFile(dir string, s *Script) (name string, text []byte) {
+	text = []byte(s.Text())
+	h := fnv.New64a()
+	_, _ = h.Write(text)
+	return filepath.Join(dir, fmt.Sprintf("%016x.txt", h.Sum64())), text
+}
+
+// save keeps a script for the next run. What cannot be written is not kept.
+func (c *corpus) save(dir string, s *Script) {
+	_, _ = AddToCorpus(dir, []*Script{s})
 }
 
 // ring keeps the last scripts of a worker.

@@ -189,9 +189,14 @@ func newFuzzer(ctx context.Context, cfg Config) (*fuzzer, error) {
 		f.rings = append(f.rings, &ring{})
 	}
 	if c.Corpus != "" {
-		if err := f.corpus.load(c.Corpus); err != nil {
+		notes, err := f.corpus.load(c.Corpus)
+		if err != nil {
 			f.stop()
 			return nil, err
+		}
+		f.started = time.Now()
+		for _, n := range notes {
+			f.tell(Event{Note: n})
 		}
 	}
 	return f, nil

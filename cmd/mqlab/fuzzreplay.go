@@ -12,7 +12,7 @@ import (
 
 // fuzzSubcommands are the commands about what was found, and about what else can be fuzzed.
 func fuzzSubcommands(e *env) []*cli.Command {
-	return []*cli.Command{fuzzReplayCommand(e), fuzzMinimizeCommand(e), fuzzShowCommand(e), fuzzClientCommand(e), fuzzSelfCommand(e)}
+	return []*cli.Command{fuzzReplayCommand(e), fuzzMinimizeCommand(e), fuzzShowCommand(e), fuzzImportCommand(e), fuzzClientCommand(e), fuzzSelfCommand(e)}
 }
 
 // fuzzScript reads the script that is the command's only argument.
