@@ -148,7 +148,7 @@ func (w *link) arrived(frame []byte) {
 		token &= 0xF6 // whether it is retained or sent again makes no other state
 	}
 	p, err := w.server.Decode(frame)
-	if err != nil && !w.blind {
+	if err != nil && !w.blind && (w.total > 1 || !refusesVersion(frame, w.version)) {
 		var e *codec.Error
 		if errors.As(err, &e) {
 			w.malformed(e, frame)

@@ -1,0 +1,47 @@
+package fuzz
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mqlab/mqlab/codec"
+	"github.com/mqlab/mqlab/conformance/judge"
+)
+
+// A server that does not speak the version of a CONNECT says so in the form of a version that it does speak.
+func TestRefusedVersion(t *testing.T) {
+	one := func(b ...byte) [][]byte { return [][]byte{b} }
+	for name, tt := range map[string]struct {
+		version codec.Version
+		answers [][]byte
+		accused bool
+	}{
+		"5.0 by a server of 3.1.1":                {codec.V5, one(0x20, 2, 0, 1), false},
+		"5.0 by a server of 3.1.1, another code":  {codec.V5, one(0x20, 2, 0, 2), true},
+		"5.0, accepted in the form of 3.1.1":      {codec.V5, one(0x20, 2, 0, 0), true},
+		"5.0, accepted and then refused":          {codec.V5, [][]byte{{0x20, 3, 0, 0, 0}, {0x20, 2, 0, 1}}, true},
+		"5.0, refused in the form of its version": {codec.V5, one(0x20, 3, 0, 0x84, 0), false},
+		"3.1.1 by a server of 5.0":                {codec.V4, one(0x20, 3, 0, 0x84, 0), false},
+		"3.1 by a server of 5.0":                  {codec.V31, one(0x20, 3, 0, 0x84, 0), false},
+		"3.1.1 by a server of 5.0, another code":  {codec.V4, one(0x20, 3, 0, 0x87, 0), true},
+		"3.1.1 by a server of 3.1":                {codec.V4, one(0x20, 2, 0, 1), false},
+		"3.1.1, accepted in the form of 5.0":      {codec.V4, one(0x20, 3, 0, 0, 0), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, err := (&codec.Connect{Version: tt.version, ClientID: "ab", CleanStart: true}).AppendTo(nil, tt.version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &link{x: newExecutor(nil), version: tt.version, judge: judge.New(nil), server: codec.Decoder{Version: tt.version, From: codec.Server}}
+			w.judge.Packet(codec.Client, time.Now(), b)
+			for _, frame := range tt.answers {
+				w.arrived(frame)
+			}
+			var r result
+			w.collect(&r)
+			if accused := len(r.troubles) > 0; accused != tt.accused {
+				t.Errorf("accused %t, want %t: %+v", accused, tt.accused, r.troubles)
+			}
+		})
+	}
+}
