@@ -75,6 +75,7 @@ type executor struct {
 	wake  chan struct{}
 	timer *time.Timer
 	acks  []byte
+	chunk []byte    // of a burst
 	end   time.Time // of the budget
 	res   result
 }
@@ -85,10 +86,13 @@ func newExecutor(dial Dial) *executor {
 		closeWait: 5 * time.Second, wake: make(chan struct{}, 1), timer: time.NewTimer(time.Hour),
 	}
 	for i := range x.wires {
-		x.wires[i] = &link{x: x, r: codec.NewReader(nil, 2048)}
+		x.wires[i] = &link{x: x, r: codec.NewReader(nil, readSize)}
 	}
 	return x
 }
+
+// readSize is what a connection reads at once. Packets beyond it are rare, and each of them costs larger buffers.
+const readSize = 64 << 10
 
 // roundTrip makes waits long enough for a target that far away.
 func (x *executor) roundTrip(d time.Duration) {
@@ -176,6 +180,45 @@ func (x *executor) settle(w *link, most time.Duration) {
 	if w.nc == nil {
 		return
 	}
+	if w.idler != nil {
+		x.calm()
+	} else {
+		x.hush(w, most)
+	}
+	w.odd = false
+	w.mu.Lock()
+	w.want = w.got
+	w.mu.Unlock()
+}
+
+// calm waits until nothing is under way on any connection: those in memory can tell. Most bounds the wait all the same,
+// for a server may hold a client back.
+func (x *executor) calm() {
+	var start time.Time
+	for !x.idle() {
+		now := time.Now()
+		if start.IsZero() {
+			start = now
+		}
+		left := x.most - now.Sub(start)
+		if left <= 0 {
+			return
+		}
+		x.sleep(left)
+	}
+}
+
+func (x *executor) idle() bool {
+	for _, w := range x.wires {
+		if w.nc != nil && w.idler != nil && !w.idler.Idle() && !w.over() {
+			return false
+		}
+	}
+	return true
+}
+
+// hush waits until the connection has the answers that are due, or is quiet.
+func (x *executor) hush(w *link, most time.Duration) {
 	start := time.Now()
 	for {
 		w.mu.Lock()
@@ -187,19 +230,15 @@ func (x *executor) settle(w *link, most time.Duration) {
 			last = start
 		}
 		if ended || left <= 0 || !w.odd && got >= w.want {
-			break
+			return
 		}
 		if w.odd {
 			if left = min(left, x.quiet-now.Sub(last)); left <= 0 {
-				break
+				return
 			}
 		}
 		x.sleep(left)
 	}
-	w.odd = false
-	w.mu.Lock()
-	w.want = w.got
-	w.mu.Unlock()
 }
 
 // sleep waits for something to arrive on any connection, for d at most.
@@ -277,17 +316,16 @@ const (
 )
 
 func endingOf(err error) ending {
-	var e *codec.Error
 	switch {
 	case errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe):
 		return byUs
-	case errors.As(err, &e):
-		return byFault
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return byServer
-	default:
-		return byReset
 	}
+	if e := (*codec.Error)(nil); errors.As(err, &e) {
+		return byFault
+	}
+	return byReset
 }
 
 // newJudge returns the judge of a connection, or nil.

@@ -3,7 +3,10 @@ package fuzz
 import (
 	"context"
 	"net"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/mqlab/mqlab/broker"
 	"github.com/mqlab/mqlab/internal/transport"
@@ -38,6 +41,77 @@ func BenchmarkExec(b *testing.B) {
 			b.ReportMetric(float64(packets)/b.Elapsed().Seconds(), "packets/s")
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "scripts/s")
 		})
+	}
+}
+
+// BenchmarkRun measures whole runs with eight workers, the corpus and the bystanders included.
+func BenchmarkRun(b *testing.B) {
+	mem, tcp := embedded(b)
+	for name, dial := range map[string]Dial{"mem": mem, "tcp": tcp} {
+		b.Run(name, func(b *testing.B) {
+			var scripts, packets int64
+			for b.Loop() {
+				sum, err := Run(b.Context(), Config{Dial: dial, Seed: 1, Execs: 10_000})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if len(sum.Findings) > 0 {
+					b.Fatalf("%d findings, the first: %s", len(sum.Findings), sum.Findings[0].Title)
+				}
+				scripts += sum.Execs
+				packets += sum.Packets
+			}
+			b.ReportMetric(float64(packets)/b.Elapsed().Seconds(), "packets/s")
+			b.ReportMetric(float64(scripts)/b.Elapsed().Seconds(), "scripts/s")
+		})
+	}
+}
+
+// TestExecRepeats holds that a script that is run in memory comes to the same states each time, and waits for nothing that
+// will not come: in a bubble, whose clock moves only while everybody waits, no time passes but what the script asks for.
+func TestExecRepeats(t *testing.T) {
+	g := NewGenerator(3, GenConfig{Light: true})
+	for n := 0; n < 150; {
+		s := g.Next()
+		alone, pause, opened := true, time.Duration(0), 0
+		for i := range s.Steps {
+			st := &s.Steps[i]
+			alone = alone && st.Conn == 0 && st.Op != Churn && st.Op != Drop
+			switch st.Op {
+			case Open:
+				opened++
+			case Pause:
+				pause += st.Gap
+			}
+		}
+		// What several connections do, or one after the end of another, may come in any order; and a reset cuts off what it does.
+		if !alone || opened > 1 {
+			continue
+		}
+		n++
+		var first []uint64
+		for round := range 3 {
+			synctest.Test(t, func(t *testing.T) {
+				b := broker.New(broker.Config{})
+				defer b.Close()
+				x := newExecutor(func(context.Context) (net.Conn, error) { return b.Dial() })
+				began := time.Now()
+				r := x.run(t.Context(), s)
+				took := time.Since(began)
+				switch {
+				case round == 0:
+					first = slices.Clone(r.states)
+				case !slices.Equal(r.states, first):
+					t.Errorf("the states are %x, and were %x", r.states, first)
+				}
+				if took != pause {
+					t.Errorf("it took %v, of which pauses are %v", took, pause)
+				}
+			})
+		}
+		if t.Failed() {
+			t.Fatalf("the script:\n%s", s.Text())
+		}
 	}
 }
 

@@ -267,7 +267,7 @@ func (g *Generator) act1(c uint8, kind int) {
 		g.burst(c)
 	case 14:
 		most := 3
-		if g.src.percent(15) {
+		if g.src.percent(5) {
 			most = g.max(3, 30)
 		}
 		g.step(Step{Op: Pause, Gap: time.Duration(1+g.src.n(most)) * time.Millisecond})

@@ -12,14 +12,17 @@ import (
 
 	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/conformance/judge"
+	"github.com/mqlab/mqlab/internal/transport"
 )
 
 // link is one connection of an execution. The goroutine of the executor writes, one of its own reads.
 type link struct {
-	x    *executor
-	nc   net.Conn
-	r    *codec.Reader
-	done chan struct{} // closed when the reader ended
+	x     *executor
+	nc    net.Conn
+	idler transport.Idler     // nil where nobody knows what is under way
+	try   transport.TryWriter // nil where a write may wait
+	r     *codec.Reader
+	done  chan struct{} // closed when the reader ended
 
 	// What was sent, for the executor's goroutine alone.
 	version codec.Version
@@ -70,7 +73,13 @@ func (w *link) open(ctx context.Context, v codec.Version) {
 		}
 		return
 	}
-	_ = nc.SetWriteDeadline(w.x.end)
+	w.try, _ = nc.(transport.TryWriter)
+	if w.idler, _ = nc.(transport.Idler); w.idler != nil {
+		w.idler.OnIdle(w.x.signal)
+	}
+	if w.try == nil {
+		_ = nc.SetWriteDeadline(w.x.end)
+	}
 	w.nc, w.done = nc, make(chan struct{})
 	w.version, w.out, w.part = v, w.out[:0], w.part[:0]
 	w.lost, w.first, w.odd, w.want, w.pings, w.fault, w.second, w.sent, w.now, w.broken = false, false, false, 0, 0, nil, false, 0, 0, false
@@ -91,22 +100,30 @@ func (w *link) read() {
 	for {
 		frame, err := w.r.Next()
 		if err != nil {
-			w.over(err)
+			w.end(err)
 			return
 		}
 		w.arrived(frame)
 	}
 }
 
-func (w *link) signal() {
+// signal tells the executor's goroutine to look again.
+func (x *executor) signal() {
 	select {
-	case w.x.wake <- struct{}{}:
+	case x.wake <- struct{}{}:
 	default:
 	}
 }
 
-// over notes the end of the connection.
-func (w *link) over(err error) {
+// over reports whether the connection has ended.
+func (w *link) over() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ended != open
+}
+
+// end notes the end of the connection.
+func (w *link) end(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last = time.Now()
@@ -130,7 +147,7 @@ func (w *link) over(err error) {
 		}
 		w.judge.End(w.last, by)
 	}
-	w.signal()
+	w.x.signal()
 }
 
 // arrived takes a packet in.
@@ -192,7 +209,9 @@ func (w *link) arrived(frame []byte) {
 	if len(w.tokens) < 16 && !slices.Contains(w.tokens, token) {
 		w.tokens = append(w.tokens, token)
 	}
-	w.signal()
+	if w.idler == nil {
+		w.x.signal()
+	}
 }
 
 // codes is the set of reason codes, in 16 bits.
@@ -252,12 +271,25 @@ func (w *link) write(b []byte) {
 	if w.judge != nil {
 		w.judge.Bytes(codec.Client, time.Now(), b)
 	}
-	n, err := w.nc.Write(b)
-	w.x.res.bytes += int64(n)
-	if err != nil {
-		w.broken = true
+	n := 0
+	var err error
+	if w.try != nil {
+		n, err = w.try.TryWrite(b)
 	}
+	if err == nil && n < len(b) {
+		if w.try != nil { // a deadline costs a timer: most connections need none
+			_ = w.nc.SetWriteDeadline(w.x.end)
+		}
+		var k int
+		k, err = w.nc.Write(b[n:])
+		n += k
+	}
+	w.x.res.bytes += int64(n)
+	w.broken = err != nil
 }
+
+// maxChunk bounds what is kept between two bursts.
+const maxChunk = 256 << 10
 
 // burst writes the bytes of a step many times, in large writes.
 func (w *link) burst(st *Step) {
@@ -267,9 +299,12 @@ func (w *link) burst(st *Step) {
 	repeat := max(1, st.Repeat)
 	w.note(st.Bytes, st.Edit, repeat)
 	each := max(1, min(repeat, (64<<10)/max(1, len(st.Bytes))))
-	var chunk []byte
+	chunk := w.x.chunk[:0]
 	for range each {
 		chunk = append(chunk, st.Bytes...)
+	}
+	if cap(chunk) <= maxChunk {
+		w.x.chunk = chunk
 	}
 	for n := repeat; n > 0 && !w.broken; n -= each {
 		if n < each {
@@ -290,7 +325,12 @@ func (w *link) drip(ctx context.Context, st *Step) {
 		n := min(size, len(b))
 		w.write(b[:n])
 		b = b[n:]
-		if pauses--; len(b) > 0 && st.Gap > 0 && pauses >= 0 {
+		if pauses--; len(b) == 0 || st.Gap <= 0 || pauses < 0 {
+			continue
+		}
+		if w.idler != nil { // the other side has had its turn
+			w.x.calm()
+		} else {
 			w.x.pause(ctx, min(st.Gap, 10*time.Millisecond))
 		}
 	}

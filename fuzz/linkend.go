@@ -20,15 +20,18 @@ func (w *link) mustClose(ctx context.Context) {
 	if w.fault == nil || x.closeWait <= 0 || w.broken {
 		return
 	}
-	e := w.fault
-	sig := fmt.Sprintf("%s %s %s", e.Fault, e.Packet, w.version)
 	state := func() (ended bool, accepted bool, pongs int) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.ended != open, w.accepted, w.pongs
 	}
 	ended, accepted, _ := state()
-	if ended || !accepted || w.lost || len(w.part) > 0 || x.closeKnown != nil && x.closeKnown(sig) {
+	if ended || !accepted || w.lost || len(w.part) > 0 {
+		return
+	}
+	e := w.fault
+	sig := fmt.Sprintf("%s %s %s", e.Fault, e.Packet, w.version)
+	if x.closeKnown != nil && x.closeKnown(sig) {
 		return
 	}
 	kept := false
@@ -91,8 +94,11 @@ func (w *link) close(drop bool) {
 
 // collect adds what was wrong on the connection to the result.
 func (w *link) collect(r *result) {
-	known := map[string]bool{}
+	var known map[string]bool
 	for _, t := range w.troubles {
+		if known == nil {
+			known = map[string]bool{}
+		}
 		known[t.rule] = true
 		// What is no more than odd, and was provoked by a fault of ours, accuses nobody.
 		t.warn = t.warn || t.rule == "" && w.fault != nil
