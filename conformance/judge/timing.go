@@ -47,13 +47,15 @@ func (c *Conn) keepAlive(k, pause time.Duration) {
 	if c.excused[client] {
 		return
 	}
-	expected := fmt.Sprintf("a packet within %v", k)
+	late := func(d duty, g Grade) {
+		c.breach(d, client, g, fmt.Sprintf("a packet within %v", k), fmt.Sprintf("none for %v", pause))
+	}
 	judge := func(d duty) {
 		switch {
 		case pause > k*3/2+jitter:
-			c.breach(d, client, Fail, expected, fmt.Sprintf("none for %v", pause))
+			late(d, Fail)
 		case pause > k+max(jitter, k/10):
-			c.breach(d, client, Warn, expected, fmt.Sprintf("none for %v", pause))
+			late(d, Warn)
 		default:
 			c.keep(d, client)
 		}
