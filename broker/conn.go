@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
@@ -437,7 +439,9 @@ func (c *conn) end(err error) {
 	if errors.As(err, &f) {
 		mine = true
 		c.b.stats.errors.Add(1)
-		c.b.log.Info("connection closed", "client", c.clientID(), "remote", c.nc.RemoteAddr(), "reason", f.reason, "error", f)
+		if c.b.log.Enabled(context.Background(), slog.LevelInfo) { // the arguments cost more than the call
+			c.b.log.Info("connection closed", "client", c.clientID(), "remote", c.nc.RemoteAddr(), "reason", f.reason, "error", f)
+		}
 		if !f.silent {
 			c.sayDisconnect(f.reason, f.Error(), "")
 		}
