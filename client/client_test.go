@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // within bounds a test; nothing waits for it where all is well.
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

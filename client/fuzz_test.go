@@ -53,7 +53,7 @@ func FuzzServer(f *testing.F) {
 		drained := make(chan error, 1)
 		go func() { drained <- drain(theirs, v) }()
 		k, _ := (&codec.Connack{}).AppendTo(nil, v)
-		_ = theirs.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		_ = theirs.SetWriteDeadline(time.Now().Add(time.Minute))
 		go func() {
 			_, _ = theirs.Write(append(k, data...))
 			_ = theirs.(interface{ CloseWrite() error }).CloseWrite()
@@ -87,7 +87,7 @@ func drain(nc net.Conn, v codec.Version) error {
 	r := codec.NewReader(nc, 0)
 	d := codec.Decoder{Version: v, From: codec.Client}
 	for {
-		_ = nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = nc.SetReadDeadline(time.Now().Add(time.Minute))
 		frame, err := r.Next()
 		if err != nil {
 			if e, ok := errors.AsType[*codec.Error](err); ok {

@@ -236,15 +236,18 @@ func (c *Client) resume(l *link) {
 		ReceiveMaximum: c.cfg.ReceiveMaximum, MaxPacket: l.maxPacket,
 	}}, c.now(), c.acts[:0])
 	resend := append([]session.Action[*entry](nil), c.acts...)
-	if !l.session.Present || l.version == codec.V31 {
+	renew := !l.session.Present || l.version == codec.V31
+	if renew {
 		for _, e := range c.routes.renew(l) {
 			c.step(session.Event[*entry]{Kind: session.Request, H: e})
 		}
 	}
 	for n := c.requests.len(); n > 0; n-- {
-		if e := c.requests.pop(); !e.req.over() {
-			c.step(session.Event[*entry]{Kind: session.Request, H: e})
+		e := c.requests.pop()
+		if e.req.over() || renew && e.req.renewal {
+			continue // a renewal that an earlier connection left unanswered has just been made anew
 		}
+		c.step(session.Event[*entry]{Kind: session.Request, H: e})
 	}
 	c.apply(resend)
 	if len(c.lost) > 0 {

@@ -302,6 +302,38 @@ func TestResubscribe(t *testing.T) {
 	})
 }
 
+// A renewal that is not answered is made anew on the next connection, and does not come on top of the one before.
+func TestResubscribeUnanswered(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScript(t, v)
+				c, p := s.start(client.Config{ClientID: "x", SessionExpiry: time.Hour}, &codec.Connack{})
+				done := make(chan error, 1)
+				go func() {
+					_, err := c.Subscribe(t.Context(), nil, client.Subscription{Filter: "a", QoS: 1})
+					done <- err
+				}()
+				s.send(p, &codec.Suback{PacketID: take[*codec.Subscribe](t, p).PacketID, Reasons: []codec.ReasonCode{1}})
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				for range 5 {
+					p.Drop()
+					p, _ = s.accept(&codec.Connack{})
+					q := take[*codec.Subscribe](t, p)
+					if diff := cmp.Diff([]client.Subscription{{Filter: "a", QoS: 1}}, q.Filters); diff != "" {
+						t.Error(diff)
+					}
+					if e, err := p.Await(time.Second, func(*peer.Event) bool { return true }); err == nil {
+						t.Fatalf("%s came after the renewal", codec.Describe(e.Packet, v))
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestResend(t *testing.T) {
 	for _, v := range versions {
 		for _, durable := range []bool{false, true} {
