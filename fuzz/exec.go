@@ -43,6 +43,7 @@ type trouble struct {
 	stderr    string
 	late      bool // time was up, and the connection still stands
 	vague     bool // the signature alone does not tell this trouble from others
+	echo      bool // an acknowledgement with an identifier that is wrong, which may be that of what it acknowledges
 }
 
 func (t *trouble) key() string { return string(t.oracle) + "|" + t.signature }

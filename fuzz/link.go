@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -242,7 +243,7 @@ func (w *link) malformed(e *codec.Error, frame []byte) {
 		return
 	}
 	t := trouble{
-		oracle: OracleMalformed, signature: fmt.Sprintf("%s %s %s", e.Fault, e.Packet, w.version), rule: e.Rule, warn: e.Level != codec.Must,
+		oracle: OracleMalformed, signature: fmt.Sprintf("%s %s %s", e.Fault, e.Packet, w.version), rule: e.Rule, warn: e.Level != codec.Must, echo: strings.HasPrefix(string(e.Fault), "packet-id-zero-"),
 		title: fmt.Sprintf("the target sends a malformed %s under MQTT %s: %s", e.Packet, w.version, e.Msg),
 	}
 	if frame != nil {

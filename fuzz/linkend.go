@@ -100,8 +100,9 @@ func (w *link) collect(r *result) {
 			known = map[string]bool{}
 		}
 		known[t.rule] = true
-		// What is no more than odd, and was provoked by a fault of ours, accuses nobody.
-		t.warn = t.warn || t.rule == "" && w.fault != nil
+		// What is no more than odd, and was provoked by a fault of ours, accuses nobody. Nor does an acknowledgement with
+		// the Packet Identifier of what it acknowledges, though that is 0.
+		t.warn = t.warn || (t.rule == "" || t.echo) && w.fault != nil
 		r.troubles = append(r.troubles, t)
 	}
 	if w.judge == nil {

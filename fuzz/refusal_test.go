@@ -1,6 +1,8 @@
 package fuzz
 
 import (
+	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,6 +42,43 @@ func TestRefusedVersion(t *testing.T) {
 			var r result
 			w.collect(&r)
 			if accused := len(r.troubles) > 0; accused != tt.accused {
+				t.Errorf("accused %t, want %t: %+v", accused, tt.accused, r.troubles)
+			}
+		})
+	}
+}
+
+// An acknowledgement has the identifier of what it acknowledges, though that may be 0: who sent it began.
+func TestZeroEchoed(t *testing.T) {
+	b, err := (&codec.Connect{Version: codec.V4, ClientID: "ab", CleanStart: true}).AppendTo(nil, codec.V4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		sent, answer []byte
+		accused      bool
+	}{
+		"PUBCOMP":                {[]byte{0x62, 2, 0, 0}, []byte{0x70, 2, 0, 0}, false},
+		"PUBACK":                 {[]byte{0x32, 5, 0, 1, 't', 0, 0}, []byte{0x40, 2, 0, 0}, false},
+		"SUBACK":                 {[]byte{0x82, 6, 0, 0, 0, 1, 't', 0}, []byte{0x90, 3, 0, 0, 0}, false},
+		"PUBCOMP of another":     {[]byte{0x62, 2, 0, 1}, []byte{0x70, 2, 0, 0}, true},
+		"SUBACK with a bad code": {[]byte{0x82, 6, 0, 0, 0, 1, 't', 0}, []byte{0x90, 3, 0, 0, 7}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nc, far := net.Pipe()
+			defer nc.Close()
+			defer far.Close()
+			w := &link{x: newExecutor(nil), nc: nc, version: codec.V4, judge: judge.New(nil), server: codec.Decoder{Version: codec.V4, From: codec.Server}}
+			w.client = codec.Decoder{Version: codec.V4, From: codec.Client}
+			w.note(b, "", 1)
+			w.judge.Packet(codec.Client, time.Now(), b)
+			w.arrived([]byte{0x20, 2, 0, 0})
+			w.note(tt.sent, "noise", 1)
+			w.judge.Packet(codec.Client, time.Now(), tt.sent)
+			w.arrived(tt.answer)
+			var r result
+			w.collect(&r)
+			if accused := slices.ContainsFunc(r.troubles, func(t trouble) bool { return !t.warn }); accused != tt.accused {
 				t.Errorf("accused %t, want %t: %+v", accused, tt.accused, r.troubles)
 			}
 		})
