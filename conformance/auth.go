@@ -124,7 +124,7 @@ var authChecks = []Check{{
 	Run: func(t *T) {
 		for _, code := range []byte{2, 0} {
 			l := t.authenticated()
-			l.scram = newScramClient(l.method, l.scram.user, l.scram.password)
+			l.scram = l.scram.anew()
 			raw := t.Encode(authPacket(codec.ReAuthenticate, l.method, l.scram.first()))
 			_, n := codec.Varint(raw[1:])
 			raw[1+n] = code
@@ -299,7 +299,9 @@ func (t *T) login() *login {
 	if user == "" {
 		user, password = cfg.Username, cfg.Password
 	}
-	return &login{t: t, c: t.Open(), method: cfg.AuthMethod, scram: newScramClient(cfg.AuthMethod, user, password)}
+	client := newScramClient(cfg.AuthMethod, user, password)
+	client.keys = &t.run.salted
+	return &login{t: t, c: t.Open(), method: cfg.AuthMethod, scram: client}
 }
 
 // packet returns the CONNECT that begins the exchange. The method takes the place of user name and password.
@@ -315,7 +317,7 @@ func (l *login) connect(edits ...func(*codec.Connect)) { l.c.Send(l.packet(edits
 
 // again begins a re-authentication.
 func (l *login) again() {
-	l.scram = newScramClient(l.method, l.scram.user, l.scram.password)
+	l.scram = l.scram.anew()
 	l.c.Send(authPacket(codec.ReAuthenticate, l.method, l.scram.first()))
 }
 

@@ -43,6 +43,9 @@ type run struct {
 	server   *server       // not nil where the suite starts the target
 	client   *clientTarget // not nil where the target is a client
 
+	salted saltedKeys
+	after  func(*T) // if set, is called at the end of every script, before its connections are closed
+
 	died atomic.Pointer[string] // why no further check can run: the target died
 }
 
@@ -265,6 +268,9 @@ func (r *run) attempt(ctx context.Context, j job, attempt int) *CheckResult {
 	t := r.newT(ctx, j, attempt)
 	ended := t.call()
 	t.transcript.Act(peer.Act{Kind: peer.ActClose}) // of no connection: the end of the script
+	if r.after != nil {
+		r.after(t)
+	}
 	t.leave()
 	if !r.cfg.Ephemeral {
 		t.cleanUp()

@@ -13,6 +13,7 @@ import (
 	"hash"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // scramHashes are the methods of enhanced authentication that the suite speaks (RFC 5802, RFC 7677).
@@ -30,11 +31,47 @@ type scramClient struct {
 	hash           func() hash.Hash
 	user, password string
 	nonce          string
+	keys           *saltedKeys // nil: each exchange derives its own
 }
 
 func newScramClient(method, user, password string) *scramClient {
 	return &scramClient{hash: scramHashes[method], user: user, password: password, nonce: rand.Text()}
 }
+
+// anew returns the client of another exchange of the same user.
+func (s *scramClient) anew() *scramClient {
+	c := *s
+	c.nonce = rand.Text()
+	return &c
+}
+
+// saltedKeys are the keys that were derived from passwords. To derive one is meant to be slow, the
+// target waits meanwhile, and most checks log in with the same password and salt.
+type saltedKeys struct {
+	mu   sync.Mutex // guards keys
+	keys map[string]func() ([]byte, error)
+}
+
+func (k *saltedKeys) key(h func() hash.Hash, password string, salt []byte, iterations int) ([]byte, error) {
+	derive := func() ([]byte, error) { return pbkdf2.Key(h, password, salt, iterations, h().Size()) }
+	if k == nil {
+		return derive()
+	}
+	name := fmt.Sprintf("%d %d %q %q", h().Size(), iterations, salt, password)
+	k.mu.Lock()
+	once, ok := k.keys[name]
+	if !ok {
+		if k.keys == nil || len(k.keys) >= maxSaltedKeys {
+			k.keys = map[string]func() ([]byte, error){}
+		}
+		once = sync.OnceValues(derive)
+		k.keys[name] = once
+	}
+	k.mu.Unlock()
+	return once()
+}
+
+const maxSaltedKeys = 100 // a target may use another salt each time
 
 // bare returns the client's first message without its header.
 func (s *scramClient) bare() string {
@@ -68,7 +105,7 @@ func (s *scramClient) final(serverFirst []byte) ([]byte, error) {
 	case iterations > maxScramIterations:
 		return nil, fmt.Errorf("%d iterations are more than the %d that the suite is willing to do", iterations, maxScramIterations)
 	}
-	salted, err := pbkdf2.Key(s.hash, s.password, raw, iterations, s.hash().Size())
+	salted, err := s.keys.key(s.hash, s.password, raw, iterations)
 	if err != nil {
 		return nil, err
 	}

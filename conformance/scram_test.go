@@ -25,11 +25,34 @@ func TestScramClient(t *testing.T) {
 			if got, want := string(c.first()), "n,,n=user,r="+tc.nonce; got != want {
 				t.Errorf("first message %q, want %q", got, want)
 			}
-			got, err := c.final([]byte(tc.server))
-			if err != nil || string(got) != tc.want {
-				t.Errorf("final message %q, %v, want %q", got, err, tc.want)
+			// With keys that are kept it is the same, for a password and for another one.
+			other := c.anew()
+			other.nonce, other.password = tc.nonce, "crayon"
+			keys := new(saltedKeys)
+			for range 3 {
+				got, err := c.final([]byte(tc.server))
+				if err != nil || string(got) != tc.want {
+					t.Errorf("final message %q, %v, want %q", got, err, tc.want)
+				}
+				if got, err := other.final([]byte(tc.server)); err != nil || string(got) == tc.want {
+					t.Errorf("final message of another password %q, %v", got, err)
+				}
+				c.keys, other.keys = keys, keys
 			}
 		})
+	}
+}
+
+// TestSaltedKeysAreBounded holds that a target that uses another salt each time costs no memory.
+func TestSaltedKeysAreBounded(t *testing.T) {
+	keys := new(saltedKeys)
+	for i := range 3 * maxSaltedKeys {
+		if _, err := keys.key(scramHashes["SCRAM-SHA-256"], "pencil", []byte{byte(i), byte(i >> 8)}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(keys.keys) > maxSaltedKeys {
+		t.Errorf("%d keys are kept", len(keys.keys))
 	}
 }
 
