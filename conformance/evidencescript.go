@@ -17,9 +17,16 @@ import (
 type scribe struct {
 	t     *T
 	level int
-	acts  []peer.Act // of the reference, to its end
+	acts  []peer.Act // of the reference, to the end of the script
 	other []peer.Act // of the target
-	cfg   scenarios.RunConfig
+	// What happened behind the end of the script. What a server sends may come after the last
+	// judgement, and on a slow machine it does.
+	late, otherLate []peer.Act
+	cfg             scenarios.RunConfig
+
+	breaches []remark
+	subject  map[*peer.Event]bool // of the reference: in the place of what was found fault with
+	openDup  map[string]bool      // messages whose DUP flag depends on when a server notices an end
 
 	steps []scenarios.Step
 	pause time.Duration
@@ -44,12 +51,18 @@ func (r *run) script(c *CheckResult, ref *T, level int) (*scenarios.Exchange, er
 	if !whole || !wholeOther {
 		return nil, errors.New("the check sends too much to be written as an exchange")
 	}
+	end, otherEnd := done(acts), done(other)
 	s := &scribe{
-		t: ref, level: level, acts: acts[:done(acts)], other: other[:done(other)], cfg: r.replay(nil),
+		t: ref, level: level, acts: acts[:end], late: acts[end:], other: other[:otherEnd], otherLate: other[otherEnd:], cfg: r.replay(nil),
+		subject: map[*peer.Event]bool{}, openDup: map[string]bool{},
 		taken: map[*peer.Event]bool{}, ids: map[string][]uint16{}, named: map[string]string{}, acks: map[string]int{},
 	}
 	remarks := s.remarks(c)
-	end := len(s.acts)
+	s.breaches = remarks
+	s.findSubjects(c.script)
+	s.findOpenDup(acts)
+	s.findOpenDup(other)
+	end = len(s.acts)
 	if c.Verdict == BrokerDied {
 		end = s.lastSent()
 	} else if len(remarks) > 0 {
@@ -267,137 +280,8 @@ func (s *scribe) take(a peer.Act) {
 		return // it stands in a sequence already
 	}
 	s.taken[a.Event] = true
-	p := s.pattern(a.Conn, a.Event, s.differs(a.Conn, a.Event))
-	if p == nil {
-		return
-	}
+	p := s.expected(a.Conn, a.Event)
 	s.add(scenarios.Step{Expect: p, Conn: a.Conn, Next: s.level > 0 && p.Type == "publish" && s.first(a.Conn, a.Event)})
-}
-
-// first reports whether no packet of the type that came before the event is left in the mailbox.
-func (s *scribe) first(conn string, e *peer.Event) bool {
-	for _, a := range s.acts {
-		if a.Event == e {
-			return true
-		}
-		if a.Kind == peer.ActArrived && a.Conn == conn && !s.taken[a.Event] && a.Event.Packet != nil && a.Event.Packet.Type() == e.Packet.Type() {
-			return false
-		}
-	}
-	return true
-}
-
-// differs reports whether the target's packet in the same place, counted by type on the
-// connection, is missing or another one.
-func (s *scribe) differs(conn string, e *peer.Event) bool {
-	if s.level == 0 || e.Packet == nil {
-		return false
-	}
-	nth := 0
-	for _, a := range s.acts {
-		if a.Kind == peer.ActArrived && a.Conn == conn {
-			if a.Event == e {
-				break
-			}
-			if a.Event.Packet != nil && a.Event.Packet.Type() == e.Packet.Type() {
-				nth++
-			}
-		}
-	}
-	for _, a := range s.other {
-		if a.Kind != peer.ActArrived || a.Conn != conn || a.Event.Packet == nil || a.Event.Packet.Type() != e.Packet.Type() {
-			continue
-		}
-		if nth--; nth >= 0 {
-			continue
-		}
-		if s.level > 1 {
-			return string(a.Event.Frame) != string(e.Frame)
-		}
-		return describeFrame(a.Event, s.t.Version(), true) != describeFrame(e, s.t.Version(), true)
-	}
-	return true
-}
-
-// pattern is what a packet of the kind must look like: what the standard settles or, tightly,
-// everything that the server does not choose freely.
-func (s *scribe) pattern(conn string, e *peer.Event, tight bool) *scenarios.Packet {
-	v := s.t.Version()
-	if e.Packet == nil || len(e.Faults) > 0 {
-		p := &scenarios.Packet{Malformed: true}
-		if e.Packet != nil {
-			p.Type = strings.ToLower(e.Packet.Type().String())
-		}
-		return p
-	}
-	p := scenarios.PacketOf(e.Packet)
-	all := p.Properties.Names()
-	word := func(r *scenarios.Reason, failed bool) {
-		*r = "success"
-		if failed {
-			*r = "refused"
-		}
-	}
-	switch q := e.Packet.(type) {
-	case *codec.Connack:
-		if !tight {
-			word(p.Reason, q.Reason != 0)
-			p.Properties = nil
-		}
-		p.Properties.Remove("assigned_client_identifier")
-	case *codec.Publish:
-		p.ID = nil
-		p.Properties.Remove("message_expiry_interval")
-		if !tight {
-			p.Properties.Remove("topic_alias")
-		}
-	case *codec.Pubrel:
-		p.ID = nil
-		if r := s.reference(conn, fmt.Sprint(q.PacketID)); r != "" {
-			p.ID = &r
-		}
-		p.Reason = nil
-	case *codec.Puback, *codec.Pubrec, *codec.Pubcomp:
-		_, _, reason := ackOf(e)
-		if !tight {
-			word(p.Reason, reason.Failed())
-		}
-	case *codec.Unsuback:
-		for i, r := range q.Reasons {
-			if !tight {
-				word(&p.Reasons[i], r.Failed())
-			}
-		}
-	case *codec.Disconnect, *codec.Auth:
-		if !tight {
-			p.Reason, p.Properties = nil, nil
-		}
-	}
-	if p.Properties != nil {
-		p.Properties.Remove("reason_string")
-	}
-	if names := p.Properties.Names(); len(names) == 0 {
-		p.Properties = nil
-	}
-	if tight && v == codec.V5 {
-		for _, n := range all {
-			if !slices.Contains(p.Properties.Names(), n) {
-				p.With = append(p.With, n)
-			}
-		}
-		p.Without = []string{"all"}
-	}
-	if tight && s.level > 1 {
-		if pub, ok := e.Packet.(*codec.Publish); !ok || pub.QoS == 0 {
-			p.Hex = fmt.Sprintf("%x", e.Frame)
-		}
-	}
-	probe := *p
-	probe.ID = nil
-	if !probe.Describes(e.Frame, v) {
-		return &scenarios.Packet{Type: p.Type} // its text does not survive in a file
-	}
-	return p
 }
 
 // noAnswers lists the packets that show that a server goes on serving, but for those that the
@@ -435,125 +319,6 @@ func (s *scribe) noAnswers(i int) []*scenarios.Packet {
 		out = append(out, p)
 	}
 	return out
-}
-
-// arrivals are the packets that came before a place, by connection.
-func arrivals(acts []peer.Act) map[string][]*peer.Event {
-	out := map[string][]*peer.Event{}
-	for _, a := range acts {
-		if a.Kind == peer.ActArrived {
-			out[a.Conn] = append(out[a.Conn], a.Event)
-		}
-	}
-	return out
-}
-
-// without returns the events of a that have no equal in b.
-func without(a, b []*peer.Event, v codec.Version, strict bool) []*peer.Event {
-	count := map[string]int{}
-	for _, e := range b {
-		count[describeFrame(e, v, strict)]++
-	}
-	var out []*peer.Event
-	for _, e := range a {
-		key := describeFrame(e, v, strict)
-		if count[key]--; count[key] < 0 {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-const maxDifferences = 4 // steps that one breach adds for each connection
-
-// differences adds what the target sent too little and too much where it was judged.
-func (s *scribe) differences(m remark) {
-	v, strict := s.t.Version(), s.level > 0
-	until := s.acts
-	if strict {
-		until = s.acts[:m.at]
-	}
-	here, later := arrivals(s.acts[:m.at]), arrivals(until)
-	theirs, theirAll := arrivals(s.other[:m.other]), arrivals(s.other)
-	var names []string
-	for _, a := range s.acts[:m.at] {
-		if a.Kind == peer.ActOpen {
-			names = append(names, a.Conn)
-		}
-	}
-	note := fmt.Sprintf("%s: expected %s", m.Rule, m.Expected)
-	if n := len(s.steps); n > 0 && s.steps[n-1].Note == "" {
-		s.steps[n-1].Note = note
-	}
-	for _, name := range names {
-		if strict {
-			s.sequences(name, here[name], theirs[name], note)
-		}
-		for i, e := range without(here[name], theirAll[name], v, strict) {
-			if i == maxDifferences || s.taken[e] {
-				continue
-			}
-			s.taken[e] = true
-			if p := s.pattern(name, e, s.differs(name, e)); p.Type != "disconnect" || strict {
-				s.add(scenarios.Step{Expect: p, Conn: name, Note: note})
-			}
-		}
-		for i, e := range without(theirs[name], later[name], v, strict) {
-			if i == maxDifferences {
-				break
-			}
-			if e.Packet != nil && e.Packet.Type() == codec.TypePingresp && len(e.Faults) == 0 {
-				continue // the check asked the target, and not the reference, whether it is alive
-			}
-			if p := s.unlike(name, e, later[name]); p != nil {
-				s.add(scenarios.Step{ExpectNone: p, Conn: name, Note: note})
-			}
-		}
-	}
-}
-
-// unlike describes a packet of the target's so that none that the reference leaves in the mailbox is meant.
-func (s *scribe) unlike(conn string, e *peer.Event, ours []*peer.Event) *scenarios.Packet {
-	p := s.pattern(conn, e, false)
-	exact := *p
-	exact.Hex = fmt.Sprintf("%x", e.Frame)
-	for _, p := range []*scenarios.Packet{p, &exact} {
-		if !slices.ContainsFunc(ours, func(o *peer.Event) bool { return !s.taken[o] && p.Describes(o.Frame, s.t.Version()) }) {
-			return p
-		}
-	}
-	return nil
-}
-
-const maxSequence = 300 // packets whose order is written down
-
-// sequences writes down the packets that are left in the mailbox in their order, type by type,
-// where the target's come in another one.
-func (s *scribe) sequences(conn string, ours, theirs []*peer.Event, note string) {
-	v := s.t.Version()
-	for typ := codec.TypeConnack; typ <= codec.TypeAuth; typ++ {
-		if typ == codec.TypePingresp {
-			continue
-		}
-		words := func(es []*peer.Event) (out []string) {
-			for _, e := range es {
-				if e.Packet != nil && e.Packet.Type() == typ {
-					out = append(out, describeFrame(e, v, true))
-				}
-			}
-			return out
-		}
-		if own := words(ours); len(own) > maxSequence || slices.Equal(own, words(theirs)) {
-			continue
-		}
-		for _, e := range ours {
-			if e.Packet == nil || e.Packet.Type() != typ || s.taken[e] {
-				continue
-			}
-			s.taken[e] = true
-			s.add(scenarios.Step{Expect: s.pattern(conn, e, s.differs(conn, e)), Conn: conn, Next: true, Note: note})
-		}
-	}
 }
 
 // alive asks at the end whether the server still serves.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
@@ -37,6 +38,7 @@ type T struct {
 
 	book    *judge.Book // what the passive judge knows of this check's sessions
 	watched []watched
+	over    atomic.Bool // nothing that happens any more is judged
 
 	mu       sync.Mutex // guards the fields below: connections are used from several goroutines
 	retained map[string]bool

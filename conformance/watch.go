@@ -36,6 +36,7 @@ func (t *T) watch(name string) func(peer.Direction, time.Time, []byte) {
 	ours, theirs := t.sides()
 	return func(dir peer.Direction, at time.Time, b []byte) {
 		switch {
+		case t.over.Load():
 		case dir == peer.Sent:
 			c.Bytes(ours, at, b)
 		case dir == peer.Received && b == nil:
