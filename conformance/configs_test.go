@@ -26,7 +26,7 @@ var configurations = []struct {
 	{"no topic aliases", broker.Config{TopicAliasMaximum: -1, NoOutboundAliases: true}},
 	{"Receive Maximum 1", broker.Config{ReceiveMaximum: 1}},
 	{"Maximum Packet Size 128", broker.Config{MaximumPacketSize: 128}},
-	{"Server Keep Alive 2 s", broker.Config{ServerKeepAlive: 2 * time.Second}},
+	{"Server Keep Alive 5 s", broker.Config{ServerKeepAlive: 5 * time.Second}}, // a slow machine must not be silent for longer
 	{"properties on every acknowledgement", broker.Config{AckProperties: true}},
 	{"sessions end with the connection", broker.Config{SessionExpiryMaximum: -1}},
 	{"empty Client Identifiers refused", broker.Config{EmptyClientIDRefused: true}},

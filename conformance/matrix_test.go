@@ -16,10 +16,14 @@ import (
 	"github.com/mqlab/mqlab/conformance/rules"
 )
 
-// TestBaselinePasses holds that nothing is said against the baseline broker.
+// TestBaselinePasses holds that nothing is said against the baseline broker. What stays undecided,
+// as it may where the machine is too busy for the deadlines, is judged again with more patience.
 func TestBaselinePasses(t *testing.T) {
 	t.Parallel()
 	rep, err := conformance.Run(t.Context(), conformance.Config{Timeout: 10 * time.Second})
+	if err == nil && rep.Counts.Warn+rep.Counts.Fail+rep.Counts.BrokerDied+rep.Counts.Error == 0 && !clean(rep) {
+		rep, err = conformance.Run(t.Context(), conformance.Config{Timeout: 2 * patient})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
