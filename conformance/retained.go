@@ -89,7 +89,7 @@ var retainedChecks = []Check{{
 				return
 			}
 			if time.Since(began) > t.Timeout() {
-				t.Judge().Thatf(false, expected, "%s, %v later", stale, t.Timeout())
+				t.Judge().Crossing(false, expected, fmt.Sprintf("%s, %v later", stale, t.Timeout()))
 				return
 			}
 			t.Wait(t.Timeout() / 20)
