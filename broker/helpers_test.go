@@ -39,7 +39,7 @@ func newServer(t testing.TB, cfg broker.Config) *brokertest.Server {
 }
 
 // patience bounds the wait for what has to come.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // client speaks MQTT packet by packet.
 type client struct {

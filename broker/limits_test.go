@@ -147,7 +147,7 @@ func TestSlowConsumerQoS1(t *testing.T) {
 
 // Two clients that publish to each other with full queues must not starve each other.
 func TestMutualBackpressure(t *testing.T) {
-	srv := newServer(t, broker.Config{QueueMessages: 64, MaxInflight: 8})
+	srv := newServer(t, broker.Config{QueueMessages: 64, MaxInflight: 8, SlowConsumer: time.Hour})
 	const n = 3000
 	done := make(chan error, 2)
 	var both sync.WaitGroup // have subscribed
@@ -267,32 +267,34 @@ func TestLargeAndSplitPackets(t *testing.T) {
 
 // A client that sends but does not read its answers is not read any more: its memory is bounded.
 func TestUnreadAnswersAreBounded(t *testing.T) {
-	srv := newMem(t, broker.Config{OutboundBytes: 64 << 10})
-	c, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "c", CleanStart: true})
-	pings := make([]byte, 64<<10)
-	for i := range pings {
-		pings[i] = []byte{0xC0, 0}[i%2]
-	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
-	written := 0
-	for {
-		n, err := c.nc.Write(pings[written%2:])
-		written += n
-		if err != nil {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		srv := newMem(t, broker.Config{OutboundBytes: 64 << 10})
+		c, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "c", CleanStart: true})
+		pings := make([]byte, 64<<10)
+		for i := range pings {
+			pings[i] = []byte{0xC0, 0}[i%2]
 		}
-		if written > 8<<20 {
-			t.Fatal("the broker goes on reading")
+		_ = c.nc.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		written := 0
+		for {
+			n, err := c.nc.Write(pings[written%2:])
+			written += n
+			if err != nil {
+				break
+			}
+			if written > 8<<20 {
+				t.Fatal("the broker goes on reading")
+			}
 		}
-	}
-	other, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "other", CleanStart: true})
-	other.fence()
-	c.r = codec.NewReader(c.nc, 0)
-	for range written / 2 {
-		if p := c.recv(); p.Type() != codec.TypePingresp {
-			t.Fatalf("got %v", p.Type())
+		other, _ := connect(t, srv, codec.V4, &codec.Connect{ClientID: "other", CleanStart: true})
+		other.fence()
+		c.r = codec.NewReader(c.nc, 0)
+		for range written / 2 {
+			if p := c.recv(); p.Type() != codec.TypePingresp {
+				t.Fatalf("got %v", p.Type())
+			}
 		}
-	}
+	})
 }
 
 func TestListeners(t *testing.T) {

@@ -86,7 +86,7 @@ func TestWSRequests(t *testing.T) {
 			c, err := net.Dial("tcp", l.Addr().String())
 			must(t, err)
 			defer c.Close()
-			must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+			must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 			if tt.status == 101 {
 				go func() {
 					if s, err := l.Accept(); err == nil {

@@ -119,7 +119,7 @@ func connect(t testing.TB, d *Dialer, l *Listener) (client, server net.Conn) {
 	must(t, a.err)
 	t.Cleanup(func() { client.Close(); a.conn.Close() })
 	for _, c := range []net.Conn{client, a.conn} {
-		must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+		must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	}
 	return client, a.conn
 }

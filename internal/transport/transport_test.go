@@ -214,7 +214,10 @@ func TestDialErrors(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			d := Dialer{Timeout: 50 * time.Millisecond}
+			d := Dialer{Timeout: time.Minute}
+			if strings.Contains(name, "silent") {
+				d.Timeout = 50 * time.Millisecond
+			}
 			_, err := d.Dial(t.Context(), tt.url)
 			if err == nil {
 				t.Fatal("connected")
@@ -358,27 +361,32 @@ func TestSlowHandshakes(t *testing.T) {
 	ca := newAuthority(t)
 	for _, url := range []string{"wss://localhost:0", "ws://localhost:0"} {
 		failed := make(chan error, 50)
-		cfg := ListenConfig{TLS: ca.server(false), HandshakeTimeout: time.Second, OnHandshakeError: func(_ net.Addr, err error) { failed <- err }}
-		l := listen(t, url, cfg)
-		for range 20 {
+		cfg := ListenConfig{TLS: ca.server(false), HandshakeTimeout: 50 * time.Millisecond, OnHandshakeError: func(_ net.Addr, err error) { failed <- err }}
+		begin := func(l *Listener) (c net.Conn) {
 			c, err := net.Dial("tcp", l.Addr().String())
 			must(t, err)
-			defer c.Close()
+			t.Cleanup(func() { c.Close() })
 			c.Write([]byte("GET"))
+			return c
 		}
-		client, err := TLS{CAFile: ca.file}.Client()
-		must(t, err)
-		connect(t, &Dialer{TLS: client}, l)
+		l := listen(t, url, cfg)
+		for range 20 {
+			begin(l)
+		}
 		for range 20 {
 			if err := <-failed; err == nil {
 				t.Error("no error for a slow handshake")
 			}
 		}
 
-		l = listen(t, url, ListenConfig{TLS: cfg.TLS, HandshakeTimeout: time.Hour})
-		c, err := net.Dial("tcp", l.Addr().String())
+		client, err := TLS{CAFile: ca.file}.Client()
 		must(t, err)
-		defer c.Close()
+		l = listen(t, url, ListenConfig{TLS: cfg.TLS, HandshakeTimeout: time.Hour})
+		var c net.Conn
+		for range 20 {
+			c = begin(l)
+		}
+		connect(t, &Dialer{TLS: client}, l)
 		ready, err := (&Dialer{TLS: client}).Dial(t.Context(), l.URL()) // done, but nobody accepts it
 		must(t, err)
 		defer ready.Close()

@@ -362,7 +362,7 @@ func TestWSFrames(t *testing.T) {
 		}
 		c.NetConn().Write(b[i : i+1])
 	}
-	must(t, s.SetReadDeadline(time.Now().Add(10*time.Second)))
+	must(t, s.SetReadDeadline(time.Now().Add(time.Minute)))
 	if f, err := s.ReadFrame(); err != nil || string(f.Payload) != "slowly" {
 		t.Error(f, err)
 	}
