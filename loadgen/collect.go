@@ -192,8 +192,8 @@ func (c *collector) collect(final bool) {
 	if hot && !c.draining && c.t0 != never {
 		c.hot++
 	}
-	if n := len(c.series); n > 0 && now-c.last < int64(100*time.Millisecond) {
-		// Too short for rates: it belongs to the second before.
+	if n := len(c.series); n > 0 && (now-c.last < int64(100*time.Millisecond) || c.series[n-1].At == c.at()) {
+		// Too short for rates, or the rest of a second that was collected early: it belongs to the one before.
 		s := &c.series[n-1]
 		s.Counts.add(&counts)
 		s.Errors += errs
@@ -240,6 +240,11 @@ func percentiles(h *hdrhistogram.Histogram) Percentiles {
 	return Percentiles{Count: h.TotalCount(), P50: v[0], P90: v[1], P99: v[2], P999: v[3], Max: h.Max()}
 }
 
+// at is when the second that is being counted began, from the first message on.
+func (c *collector) at() time.Duration {
+	return time.Duration(c.last - c.t0).Truncate(time.Second)
+}
+
 func (c *collector) second(now int64, counts Counts, g gauges, errs uint64) {
 	s := Second{
 		Connected: g.connected, Inflight: g.inflight, Backlog: int(g.backlog), Counts: counts,
@@ -267,7 +272,7 @@ func (c *collector) second(now int64, counts Counts, g gauges, errs uint64) {
 	}
 	started := c.t0 != never
 	if started {
-		s.At = time.Duration((c.last - c.t0) / int64(time.Second) * int64(time.Second))
+		s.At = c.at()
 		if c.draining {
 			s.Phase = drainPhase
 		} else {
