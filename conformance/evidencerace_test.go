@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ type tale struct {
 
 func newTale(v Versions) *tale {
 	r := &run{cfg: Config{}.withDefaults(), id: "taler", numbers: map[jobKey]int{}}
-	t := r.newT(nil, job{&Check{Name: "tale/told", Rules: []string{"MQTT-4.7.1-3"}, Versions: v}, v}, 0)
+	t := r.newT(context.Background(), job{&Check{Name: "tale/told", Rules: []string{"MQTT-4.7.1-3"}, Versions: v}, v}, 0)
 	return &tale{T: t, wire: wire(v)}
 }
 
@@ -214,7 +215,10 @@ func TestEvidenceLeavesServersTheirChoice(t *testing.T) {
 		return p
 	}
 	offers := connack(func(p *codec.Properties) { p.SetUint(codec.PropTopicAliasMaximum, 64) })
-	limits := connack(func(p *codec.Properties) { p.SetUint(codec.PropReceiveMaximum, 10); p.SetText(codec.PropReasonString, "hello") })
+	limits := connack(func(p *codec.Properties) {
+		p.SetUint(codec.PropReceiveMaximum, 10)
+		p.SetText(codec.PropReasonString, "hello")
+	})
 	begin := func(ack *codec.Connack) *tale {
 		return newTale(MQTT5).did(peer.ActOpen, "c1").sent("c1", &codec.Connect{Version: codec.V5, ClientID: "x", CleanStart: true}).took("c1", ack)
 	}
