@@ -123,7 +123,9 @@ func streamLeaves(b []byte) (ids, topics []string, sure bool) {
 			if p.HasWill {
 				topics = append(topics, strings.Clone(p.Will.Topic))
 			}
-			if !sound || p.ClientID == "" && (!p.CleanStart || p.Props.Uint(codec.PropSessionExpiry, 0) > 0) {
+			// A session without a name that we know ends by itself alone, and some servers keep one until its Will is sent.
+			lasting := !p.CleanStart || p.Props.Uint(codec.PropSessionExpiry, 0) > 0 || p.HasWill && p.Will.Props.Uint(codec.PropWillDelay, 0) > 0
+			if !sound || p.ClientID == "" && lasting {
 				return ids, topics, false
 			}
 		case *codec.Publish:

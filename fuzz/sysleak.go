@@ -37,6 +37,7 @@ const (
 	sysRounds    = 3 // of runs, behind the first one, that have to show growth
 	sysLead      = 400 * time.Millisecond
 	sysMaxLead   = 3 * time.Second
+	sysComesBack = 5 * time.Second
 	sysDelay     = 30 * time.Millisecond // between the last packet and the first message that counts
 	sysLongest   = 65 * time.Second      // between two rounds of messages of any broker
 	sysRetry     = 10 * time.Second      // before another attempt to subscribe
@@ -44,7 +45,9 @@ const (
 	sysMinBatch  = 40
 	sysMaxBatch  = 1000
 	sysReports   = 24 // that a search may wait for
-	sysShortHunt = 30 * time.Second
+	narrowRuns   = 2  // of scripts of which each run is to leave something
+	sysShortHunt = 20 * time.Second
+	sysNarrow    = 45 * time.Second
 	sysLongHunt  = 4 * time.Minute
 )
 
@@ -168,14 +171,18 @@ func (f *fuzzer) pursueSys(ctx context.Context, q *quantity, at string, now int6
 	_, interval, _ := y.mon.next()
 	limit := min(max(sysShortHunt, sysReports*interval), sysLongHunt)
 	budget, cancel := context.WithTimeout(ctx, limit)
-	s := f.huntSys(budget, q, float64(grew)/float64(max(1, f.execs.Load()-y.execs)))
+	batch, last := f.huntSys(budget, q, float64(grew)/float64(max(1, f.execs.Load()-y.execs)))
 	cancel()
-	if s == nil {
-		y.failed = raised(y.failed, q.signature)
-		f.tell(Event{Note: seen + "; no script was found that does it again, so that it may be what one has a right to"})
-		return
+	var s *Script
+	if len(batch) > 0 {
+		budget, cancel = context.WithTimeout(ctx, max(limit, sysNarrow))
+		s = f.narrowSys(budget, q, batch, last)
+		cancel()
 	}
-	f.foundSys(ctx, t, s, interval)
+	if s == nil || !f.foundSys(ctx, t, s, interval) {
+		y.failed = raised(y.failed, q.signature)
+		f.tell(Event{Note: seen + "; no script was found that does it again and again, so that it may be what one has a right to"})
+	}
 }
 
 func raised(m map[string]uint8, key string) map[string]uint8 {
@@ -270,8 +277,9 @@ func (f *fuzzer) runAll(ctx context.Context, batch []*Script, times int) bool {
 	return true
 }
 
-// huntSys looks for a script behind which a quantity grows each time. rate is how much a script has made it grow on average.
-func (f *fuzzer) huntSys(ctx context.Context, q *quantity, rate float64) *Script {
+// huntSys looks for scripts behind which a quantity grows each time, and says where it stands then. rate is how much a
+// script has made it grow on average.
+func (f *fuzzer) huntSys(ctx context.Context, q *quantity, rate float64) ([]*Script, int64) {
 	n := sysMinBatch
 	if want := 3 * float64(q.jump) / max(rate, 1e-9); want > float64(n) {
 		n = int(min(want, sysMaxBatch))
@@ -310,23 +318,23 @@ func (f *fuzzer) huntSys(ctx context.Context, q *quantity, rate float64) *Script
 			}
 		}
 		if ok && levels[2]-levels[1] >= q.jump {
-			return f.narrowSys(ctx, q, batch, last)
+			return batch, last
 		}
 		n = min(2*n, sysMaxBatch)
 	}
-	return nil
+	return nil, 0
 }
 
 // narrowSys halves a batch as long as one half alone makes the quantity grow with each run.
 func (f *fuzzer) narrowSys(ctx context.Context, q *quantity, batch []*Script, last int64) *Script {
 	grows := func(part []*Script) bool {
-		if !f.runAll(ctx, part, q.runs) {
+		if !f.runAll(ctx, part, narrowRuns) {
 			return false
 		}
 		now, ok := f.sysLevel(ctx, q)
 		grew := now - last
 		last = now
-		return ok && grew >= q.jump
+		return ok && grew >= narrowRuns*q.jump/int64(q.runs)
 	}
 	for len(batch) > 1 && ctx.Err() == nil {
 		half, rest := batch[:len(batch)/2], batch[len(batch)/2:]
@@ -342,13 +350,17 @@ func (f *fuzzer) narrowSys(ctx context.Context, q *quantity, batch []*Script, la
 	return joined(batch)
 }
 
-// foundSys records, confirms and makes smaller what was found. How long that takes depends on how often the target
-// publishes what it counts.
-func (f *fuzzer) foundSys(ctx context.Context, t *trouble, s *Script, interval time.Duration) {
+// foundSys confirms, records and makes smaller what was found; false where it does not come back. How long that takes
+// depends on how often the target publishes what it counts.
+func (f *fuzzer) foundSys(ctx context.Context, t *trouble, s *Script, interval time.Duration) bool {
 	t.warn = !f.own // somebody else may use it
+	first := f.fires(ctx, s, t, true, f.cfg.Patience)
+	if first == nil || !f.stays(ctx, sysQuantity(t)) {
+		return false
+	}
 	x := f.record(t, s)
 	if x == nil {
-		return
+		return true
 	}
 	o := outcome{tried: f.cfg.Replays, script: s}
 	if interval > 2*time.Second {
@@ -381,6 +393,15 @@ func (f *fuzzer) foundSys(ctx context.Context, t *trouble, s *Script, interval t
 		o.last.detail = append(o.last.detail, t.detail...)
 	}
 	f.conclude(x, t, o)
+	return true
+}
+
+// stays says whether a quantity does not go down by itself, some servers taking their time.
+func (f *fuzzer) stays(ctx context.Context, q *quantity) bool {
+	before, ok := f.sysLevel(ctx, q)
+	f.wait(ctx, sysComesBack)
+	after, ok2 := f.sysLevel(ctx, q)
+	return ok && ok2 && before-after < q.each
 }
 
 // sysQuantity returns the quantity that a trouble is about, or nil.
