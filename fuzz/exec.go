@@ -183,7 +183,8 @@ func (x *executor) settle(w *link, most time.Duration) {
 	}
 	if w.idler != nil {
 		x.calm()
-	} else {
+	}
+	if w.idler == nil || !w.odd { // an answer that is due may be on its way where the other end only passes things on
 		x.hush(w, most)
 	}
 	w.odd = false
@@ -192,7 +193,7 @@ func (x *executor) settle(w *link, most time.Duration) {
 	w.mu.Unlock()
 }
 
-// calm waits until nothing is under way on any connection: those in memory can tell. Most bounds the wait all the same,
+// calm waits until nothing is under way on any connection, which those in memory can tell. most bounds the wait all the same,
 // for a server may hold a client back.
 func (x *executor) calm() {
 	var start time.Time
