@@ -119,7 +119,7 @@ var clientSessionChecks = []Check{{
 // A breach is what a server would act on, half as much again.
 func (t *T) judgeGaps(c *Conn, keepAlive time.Duration) {
 	any := func(e *peer.Event) bool { return e.Packet != nil }
-	limit := keepAlive * 3 / 2
+	limit := keepAlive*3/2 + packetDelay
 	last, longest := time.Now(), time.Duration(0)
 	for until := last.Add(2*limit + keepAlive/2); time.Now().Before(until); {
 		e := c.Serve(limit+t.Grace(), any)
@@ -138,9 +138,12 @@ func (t *T) judgeGaps(c *Conn, keepAlive time.Duration) {
 	}
 	expected := fmt.Sprintf("a packet at least every %v", keepAlive)
 	for i := range t.check.RulesFor(t.version) {
-		t.Judge(t.check.RulesFor(t.version)[i]).Thatf(longest <= limit, expected, "none for %v", longest.Round(time.Millisecond))
+		t.Judge(t.check.RulesFor(t.version)[i]).Crossing(longest <= limit, expected, fmt.Sprintf("none for %v", longest.Round(time.Millisecond)))
 	}
 }
+
+// packetDelay is what a packet may be late on its way, or on a busy machine, without its sender being late.
+const packetDelay = time.Second
 
 var clientReceiverChecks = []Check{{
 	Name:     "client/qos1-acknowledged-in-order",
