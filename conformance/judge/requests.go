@@ -28,6 +28,17 @@ type request struct {
 	subID   bool
 }
 
+// repeats reports whether a Topic Filter stands in the request more than once: a server that grants the same for it each
+// time has changed no order.
+func (q *request) repeats() bool {
+	for i, w := range q.filters {
+		if slices.ContainsFunc(q.filters[:i], func(o wanted) bool { return o.entry == w.entry }) {
+			return true
+		}
+	}
+	return false
+}
+
 // wanted is one Topic Filter of a SUBSCRIBE.
 type wanted struct {
 	qos    codec.QoS
@@ -230,7 +241,7 @@ func (c *Conn) judgeGrants(p *codec.Suback, q *request, above int) {
 	}
 	slices.Sort(want)
 	slices.Sort(got)
-	if len(want) > 1 && slices.Equal(want, got) {
+	if len(want) > 1 && slices.Equal(want, got) && !q.repeats() {
 		c.breach(dSubackOrder, server, Fail, "codes in the order of the Topic Filters", "the requested values in another order")
 	}
 }
