@@ -113,6 +113,17 @@ type Finding struct {
 	// Confirmed of Tried replays on a fresh target brought it about again.
 	Confirmed int `json:"confirmed"`
 	Tried     int `json:"tried"`
+
+	attempts int // to confirm it, each by replays of another script
+}
+
+// maxAttempts is how often it is tried to confirm a finding: what depends on chance is met with many scripts, and some of
+// them bring it about for certain.
+const maxAttempts = 4
+
+// unsure reports whether another script may yet confirm the finding.
+func (f *Finding) unsure() bool {
+	return f.attempts > 0 && f.attempts < maxAttempts && f.Confirmed == 0
 }
 
 // Key is the same for findings of the same trouble.

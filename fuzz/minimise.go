@@ -3,40 +3,120 @@ package fuzz
 import (
 	"context"
 	"encoding/binary"
+	"hash/maphash"
 	"slices"
 	"time"
-
-	"github.com/mqlab/mqlab/codec"
 )
 
 // Minimise makes a script smaller for as long as fires says that what is left still brings the same trouble about, until
-// nothing more can be left out or the context ends. It leaves out connections, steps, repetitions, whole fields, and
-// bytes, in this order. The result fires, if the script itself does; the script is left as it is.
+// nothing more can be left out or the context ends. It looks for the end and then for the beginning of what matters, and
+// leaves out connections, steps, repetitions, whole fields, and bytes, in this order. The result fires, if the script
+// itself does; the script is left as it is.
 func Minimise(ctx context.Context, s *Script, fires func(*Script) bool) *Script {
-	m := &minimiser{ctx: ctx, best: s.Clone(), fires: fires}
-	for changed := true; changed && ctx.Err() == nil; {
-		changed = m.conns()
-		changed = m.steps() || changed
-		changed = m.repeats() || changed
-		changed = m.split() || changed
-		changed = m.packets() || changed
-	}
+	m := newMinimiser(ctx, s, fires)
+	m.run()
 	return m.best
 }
 
+// minimiser makes one script smaller.
 type minimiser struct {
 	ctx   context.Context
 	best  *Script
-	fires func(*Script) bool
+	fires func(*Script) bool // may be misled by what scripts before have left behind, where there is a sure
+	sure  func(*Script) bool // is not, and costs more; nil: fires is sure
+
+	proven *Script // the last one that sure has seen, or the original
+	gained int     // reductions since then
+	strict bool    // fires was misled: sure alone is asked
+	chancy bool    // the script does not always fire
+	seed   maphash.Seed
+	missed map[uint64]bool // scripts that did not fire, by their hashes
+}
+
+// maxUnproven is how many reductions are made before they are proven: all are lost where they prove wrong.
+const maxUnproven = 12
+
+func newMinimiser(ctx context.Context, s *Script, fires func(*Script) bool) *minimiser {
+	s = s.Clone()
+	return &minimiser{ctx: ctx, best: s, proven: s, fires: fires, seed: maphash.MakeSeed(), missed: map[uint64]bool{}}
+}
+
+// run does the cheap and promising first: a budget may end it anywhere.
+func (m *minimiser) run() {
+	m.coarse()
+	m.prove()
+	m.prefix()
+	m.suffix()
+	m.prove()
+	for changed := true; changed && m.ctx.Err() == nil; {
+		for changed && m.ctx.Err() == nil {
+			changed = m.reduce(sessions(m.best))
+			changed = m.reduce(single(m.best)) || changed
+			changed = m.repeats() || changed
+			changed = m.unroll() || changed
+			changed = m.split() || changed
+			m.prove()
+		}
+		changed = m.packets()
+		m.prove()
+	}
 }
 
 // try takes the script over where it still fires.
 func (m *minimiser) try(s *Script) bool {
-	if m.ctx.Err() != nil || len(s.Steps) == 0 || !m.fires(s) || m.ctx.Err() != nil {
+	if m.ctx.Err() != nil || len(s.Steps) == 0 {
+		return false
+	}
+	h := m.hash(s)
+	if m.missed[h] {
+		return false
+	}
+	fires := m.fires
+	if m.strict {
+		fires = m.sure
+	}
+	if !fires(s) || m.ctx.Err() != nil {
+		m.missed[h] = true
 		return false
 	}
 	m.best = s
+	if m.strict {
+		m.proven = s
+	} else if m.gained++; m.gained >= maxUnproven {
+		return m.prove()
+	}
 	return true
+}
+
+// prove asks on a fresh target whether the best script still fires, and goes back to the last that did where it does not.
+func (m *minimiser) prove() bool {
+	m.gained = 0
+	if m.sure == nil || m.best == m.proven {
+		m.proven = m.best
+		return true
+	}
+	if m.sure(m.best) {
+		m.proven = m.best
+		return true
+	}
+	m.best, m.strict = m.proven, true
+	return false
+}
+
+func (m *minimiser) hash(s *Script) uint64 {
+	var h maphash.Hash
+	h.SetSeed(m.seed)
+	var b [48]byte
+	for i := range s.Steps {
+		st := &s.Steps[i]
+		b[0], b[1], b[2] = byte(st.Op), byte(st.Ack), st.Conn
+		for k, v := range []int{len(st.Bytes), max(1, st.Repeat), st.Size, int(st.Gap)} {
+			binary.LittleEndian.PutUint64(b[8+8*k:], uint64(v))
+		}
+		_, _ = h.Write(b[:])
+		_, _ = h.Write(st.Bytes)
+	}
+	return h.Sum64()
 }
 
 // without returns the best script without the steps that drop names.
@@ -51,32 +131,6 @@ func (m *minimiser) without(drop func(i int, st *Step) bool) *Script {
 	return s
 }
 
-// conns leaves out whole connections.
-func (m *minimiser) conns() (changed bool) {
-	for c := range uint8(MaxConns) {
-		s := m.without(func(_ int, st *Step) bool { return st.Conn == c && st.Op != Pause && st.Op != Churn })
-		if len(s.Steps) < len(m.best.Steps) && m.try(s) {
-			changed = true
-		}
-	}
-	return changed
-}
-
-// steps leaves out stretches of steps, long ones first, from the end.
-func (m *minimiser) steps() (changed bool) {
-	for n := len(m.best.Steps) / 2; n >= 1; n /= 2 {
-		for at := len(m.best.Steps) - n; at >= 0 && m.ctx.Err() == nil; at -= n {
-			if at+n > len(m.best.Steps) {
-				continue
-			}
-			if m.try(m.without(func(i int, _ *Step) bool { return i >= at && i < at+n })) {
-				changed = true
-			}
-		}
-	}
-	return changed
-}
-
 // change tries the best script with one step changed.
 func (m *minimiser) change(i int, to func(*Step)) bool {
 	s := m.best.Clone()
@@ -84,203 +138,290 @@ func (m *minimiser) change(i int, to func(*Step)) bool {
 	return m.try(s)
 }
 
-// repeats makes numbers smaller: to 1 at once, else by halves.
-func (m *minimiser) repeats() (changed bool) {
-	for i := range m.best.Steps {
-		for _, field := range []func(*Step) *int{
-			func(st *Step) *int { return &st.Repeat },
-			func(st *Step) *int {
-				if st.Op == Churn {
-					return &st.Size
-				}
-				return nil
-			},
-		} {
-			p := field(&m.best.Steps[i])
-			if p == nil || *p <= 1 {
-				continue
-			}
-			low, high := 1, *p // high fires
-			set := func(n int) bool { return m.change(i, func(st *Step) { *field(st) = n }) }
-			if set(1) {
-				changed = true
-				continue
-			}
-			for high-low > max(1, low/8) && m.ctx.Err() == nil {
-				if mid := low + (high-low)/2; set(mid) {
-					high, changed = mid, true
-				} else {
-					low = mid
-				}
-			}
-		}
-		st := &m.best.Steps[i]
-		if st.Op == Drip && m.change(i, func(st *Step) { st.Op, st.Size, st.Gap = Send, 0, 0 }) {
-			changed = true
-		}
-		if st := &m.best.Steps[i]; (st.Op == Pause || st.Op == Settle) && st.Gap > 2*time.Millisecond && m.change(i, func(st *Step) { st.Gap /= 2 }) {
-			changed = true
+// coarse tries what makes a script much shorter, much quicker, or less a matter of chance, at one go.
+func (m *minimiser) coarse() {
+	if m.chancy {
+		m.try(held(m.best))
+	}
+	for _, op := range []Op{Churn, Pause, Answer} {
+		if s := m.without(func(_ int, st *Step) bool { return st.Op == op }); len(s.Steps) < len(m.best.Steps) {
+			m.try(s)
 		}
 	}
-	return changed
-}
-
-// split leaves out packets of steps that send several.
-func (m *minimiser) split() (changed bool) {
-	for i := range m.best.Steps {
-		for k := 0; m.ctx.Err() == nil; {
-			frames := cutAll(m.best.Steps[i].Bytes)
-			if len(frames) < 2 || k >= len(frames) {
-				break
-			}
-			rest := slices.Concat(slices.Delete(slices.Clone(frames), k, k+1)...)
-			if m.change(i, func(st *Step) { st.Bytes = rest }) {
-				changed = true
-				continue
-			}
-			k++
+	s, repeated := m.best.Clone(), false
+	for i := range s.Steps {
+		repeated = repeated || s.Steps[i].Repeat > 1
+		s.Steps[i].Repeat = min(s.Steps[i].Repeat, 1)
+	}
+	if repeated {
+		m.try(s)
+	}
+	s = m.best.Clone()
+	for i := range s.Steps {
+		if st := &s.Steps[i]; st.Op == Settle {
+			st.Gap = min(st.Gap, briefGap)
 		}
 	}
-	return changed
+	m.try(s)
 }
 
-// cutAll cuts bytes into packets; what is no whole packet comes last.
-func cutAll(b []byte) [][]byte {
-	var all [][]byte
-	for len(b) > 0 {
-		frame, rest, err := codec.Cut(b, 0)
-		if frame == nil || err != nil {
-			return append(all, b)
-		}
-		all = append(all, frame)
-		b = rest
+// briefGap is a short wait for answers.
+const briefGap = 5 * time.Millisecond
+
+// held returns the script with its connections kept open for longer: none is ended, and a new one takes the place of the
+// one that was in use the longest time ago. What depends on how soon a server notices that a client has gone then depends
+// on nothing.
+func held(s *Script) *Script {
+	if s == nil {
+		return nil
 	}
-	return all
-}
-
-// maxFrames bounds how many packets of one step are looked at singly.
-const maxFrames = 16
-
-// packets makes the bytes of steps simpler: fields first, then whatever bytes can go.
-func (m *minimiser) packets() (changed bool) {
-	for i := range m.best.Steps {
-		for k := range min(maxFrames, len(cutAll(m.best.Steps[i].Bytes))) {
-			get := func() []byte {
-				if frames := cutAll(m.best.Steps[i].Bytes); k < len(frames) {
-					return frames[k]
-				}
-				return nil
-			}
-			set := func(b []byte) bool {
-				frames := cutAll(m.best.Steps[i].Bytes)
-				frames[k] = b
-				return m.change(i, func(st *Step) { st.Bytes = slices.Concat(frames...) })
-			}
-			changed = m.fields(get, set) || changed
-			changed = m.bytes(get, set) || changed
-		}
+	s = s.Clone()
+	steps := s.Steps
+	s.Steps = nil
+	var place [MaxConns]uint8 // where a connection of the script is
+	var busy [MaxConns]bool   // by place: the script has not ended it
+	var used [MaxConns]int    // by place: when it was last in use, 0: never
+	for i := range place {
+		place[i] = uint8(i)
 	}
-	return changed
-}
-
-// fields leaves out fields of one packet, or makes them short.
-func (m *minimiser) fields(get func() []byte, set func([]byte) bool) (changed bool) {
-	for k := 2; m.ctx.Err() == nil; {
-		b := get()
-		fields := codec.AppendFields(nil, b, m.best.Version)
-		if k >= len(fields) {
-			return changed
-		}
-		if slices.ContainsFunc(simpler(b, fields, k), set) {
-			changed = true
+	for i := range steps {
+		st := steps[i]
+		c := st.Conn % MaxConns
+		switch st.Op {
+		case Pause, Churn:
+		case Close, Drop:
+			busy[place[c]] = false
 			continue
+		case Open:
+			busy[place[c]] = false
+			at := uint8(0)
+			for k := range uint8(MaxConns) {
+				if busy[at] && !busy[k] || busy[at] == busy[k] && used[k] < used[at] {
+					at = k
+				}
+			}
+			place[c], busy[at] = at, true
+			fallthrough
+		default:
+			st.Conn = place[c]
+			used[place[c]] = i + 1
 		}
-		k++
+		s.Steps = append(s.Steps, st)
 	}
-	return changed
+	return s
 }
 
-// bytes leaves out stretches of bytes of one packet, where there are not too many; its length is mended where it was right.
-func (m *minimiser) bytes(get func() []byte, set func([]byte) bool) (changed bool) {
-	for n := len(get()) / 2; n >= 1; n /= 2 {
-		if len(get()) > 4096 && n < 64 {
-			return changed
-		}
-		for at := len(get()) - n; at >= 1 && m.ctx.Err() == nil; at -= n {
-			b := get()
-			if at+n > len(b) {
-				continue
-			}
-			if c, ok := mended(b, at, n, nil); ok && set(c) {
-				changed = true
-			}
+// short is the number of steps up to which it does not pay to look for an end and a beginning.
+const short = 6
+
+// prefix leaves out what comes after the step that brings the trouble about.
+func (m *minimiser) prefix() {
+	for low := 0; len(m.best.Steps)-low > 1 && len(m.best.Steps) > short && m.ctx.Err() == nil; {
+		n := low + (len(m.best.Steps)-low)/2
+		if !m.try(m.without(func(i int, _ *Step) bool { return i >= n })) {
+			low = n
 		}
 	}
-	return changed
 }
 
-// simpler returns a packet with one field left out or made short, lengths mended.
-func simpler(b []byte, fields []codec.Field, k int) [][]byte {
-	f := fields[k]
-	var all [][]byte
-	add := func(at, n int, with []byte) {
-		c, ok := mended(b, at, n, with)
-		if !ok {
+// suffix looks for few steps at the end that suffice, with what opens their connections.
+func (m *minimiser) suffix() {
+	all := m.best.Steps
+	for keep := 1; keep < len(all) && len(all) > short && m.ctx.Err() == nil; keep *= 2 {
+		at := len(all) - keep
+		var needed [MaxConns]bool
+		for i := at; i < len(all); i++ {
+			needed[all[i].Conn%MaxConns] = true
+		}
+		opens := openers(all[:at], needed)
+		if m.try(m.without(func(i int, _ *Step) bool { return i < at && !slices.Contains(opens, i) })) {
 			return
 		}
-		// The Property Length in front counts what is in its block.
-		for j := k - 1; j >= 2; j-- {
-			p := fields[j]
-			if p.Name != codec.FieldPropertyLength {
+	}
+}
+
+// openers returns the steps that open the needed connections which stand at the end of the steps: Open, and the first bytes
+// with the wait that follows them.
+func openers(steps []Step, needed [MaxConns]bool) []int {
+	var all []int
+	for c := range uint8(MaxConns) {
+		if !needed[c] {
+			continue
+		}
+		var own []int
+		for i := range steps {
+			st := &steps[i]
+			if st.Conn%MaxConns != c || st.Op == Pause || st.Op == Churn {
 				continue
 			}
-			old, size := codec.Varint(b[p.Offset:])
-			if size != 1 || p.Offset+1+int(old) < f.Offset+f.Len || int(old)+len(with)-n < 0 {
-				break
+			switch n := len(own); {
+			case st.Op == Open:
+				own = []int{i}
+			case st.Op == Close || st.Op == Drop:
+				own = nil
+			case n == 1 && (st.Op == Send || st.Op == Drip), n == 2 && st.Op == Settle:
+				own = append(own, i)
 			}
-			shift := len(c) - len(b) - len(with) + n // of the Remaining Length itself
-			if at := p.Offset + shift; at > 0 && at < len(c) {
-				c[at] = byte(int(old) + len(with) - n)
-			}
-			break
 		}
-		all = append(all, c)
-	}
-	switch {
-	case f.Name == codec.FieldPropertyLength:
-		return nil
-	case f.Name == codec.FieldPayload:
-		add(f.Offset, f.Len, nil)
-		if f.Len > 16 {
-			add(f.Offset, f.Len-f.Len/2, nil)
-		}
-	case f.Prop != 0:
-		add(f.Offset, f.Len, nil)
-	case f.Kind == codec.KindString || f.Kind == codec.KindBinary:
-		if f.Len > 3 && int(binary.BigEndian.Uint16(b[f.Offset:])) == f.Len-2 {
-			add(f.Offset, f.Len, []byte{0, 1, b[f.Offset+2]})
-		}
-		if f.Name == codec.FieldFilter && k+1 < len(fields) && fields[k+1].Name == codec.FieldOptions {
-			add(f.Offset, f.Len+fields[k+1].Len, nil)
-		}
+		all = append(all, own...)
 	}
 	return all
 }
 
-// mended replaces n bytes at a place of a packet. A Remaining Length that was right is right again; bytes that are no
-// whole packet are just shorter.
-func mended(b []byte, at, n int, with []byte) ([]byte, bool) {
-	length, size := codec.Varint(b[1:])
-	if size <= 0 || 1+size+int(length) != len(b) {
-		return slices.Concat(b[:at], with, b[at+n:]), true
+// sessions groups the steps by the life of the connection that they are on. What is on none is a group of its own.
+func sessions(s *Script) [][]int {
+	var groups [][]int
+	var of [MaxConns]int // group of the connection, and one
+	for i := range s.Steps {
+		st := &s.Steps[i]
+		if st.Op == Pause || st.Op == Churn {
+			groups = append(groups, []int{i})
+			continue
+		}
+		c := st.Conn % MaxConns
+		if of[c] == 0 || st.Op == Open {
+			groups = append(groups, nil)
+			of[c] = len(groups)
+		}
+		groups[of[c]-1] = append(groups[of[c]-1], i)
+		if st.Op == Close || st.Op == Drop {
+			of[c] = 0
+		}
 	}
-	body := 1 + size
-	if at < body {
-		return nil, false
+	return groups
+}
+
+// single makes each step a group.
+func single(s *Script) [][]int {
+	groups := make([][]int, len(s.Steps))
+	for i := range groups {
+		groups[i] = []int{i}
 	}
-	c := append(make([]byte, 0, len(b)), b[0])
-	c = codec.AppendVarint(c, uint32(int(length)-n+len(with)))
-	c = append(c, b[body:at]...)
-	c = append(c, with...)
-	return append(c, b[at+n:]...), true
+	return groups
+}
+
+// reduce leaves out groups of steps, many at once first, the older ones first.
+func (m *minimiser) reduce(groups [][]int) (changed bool) {
+	if len(groups) < 2 && len(m.best.Steps) > len(groups) {
+		return false // there is but one connection
+	}
+	base := m.best
+	for n := max(1, len(groups)/2); n >= 1 && m.ctx.Err() == nil; n /= 2 {
+		for at := 0; at < len(groups) && m.ctx.Err() == nil; {
+			rest := slices.Concat(groups[:at], groups[min(at+n, len(groups)):])
+			kept := make([]bool, len(base.Steps))
+			for _, g := range rest {
+				for _, i := range g {
+					kept[i] = true
+				}
+			}
+			s := base.Clone()
+			s.Steps = s.Steps[:0]
+			for i := range base.Steps {
+				if kept[i] {
+					s.Steps = append(s.Steps, base.Steps[i])
+				}
+			}
+			before := m.best
+			switch {
+			case m.try(s):
+				groups, changed = rest, true
+			case m.best != before: // went back to what was proven
+				return changed
+			default:
+				at += n
+			}
+		}
+	}
+	return changed
+}
+
+// repeats makes numbers smaller: to 1, 2 or 3 at once, else by halves.
+func (m *minimiser) repeats() (changed bool) {
+	for i := 0; i < len(m.best.Steps); i++ {
+		changed = m.number(i, func(st *Step) *int { return &st.Repeat }) || changed
+		if m.is(i, Churn) {
+			changed = m.number(i, func(st *Step) *int { return &st.Size }) || changed
+		}
+		if m.is(i, Drip) && m.change(i, func(st *Step) { st.Op, st.Size, st.Gap = Send, 0, 0 }) {
+			changed = true
+		}
+		if (m.is(i, Pause) || m.is(i, Settle)) && m.best.Steps[i].Gap > 2*time.Millisecond && m.change(i, func(st *Step) { st.Gap /= 2 }) {
+			changed = true
+		}
+	}
+	return changed
+}
+
+// is reports whether the best script has a step of the operation there.
+func (m *minimiser) is(i int, op Op) bool { return i < len(m.best.Steps) && m.best.Steps[i].Op == op }
+
+// number makes one number of a step smaller.
+func (m *minimiser) number(i int, field func(*Step) *int) (changed bool) {
+	if i >= len(m.best.Steps) || *field(&m.best.Steps[i]) <= 1 {
+		return false
+	}
+	high := *field(&m.best.Steps[i]) // fires
+	set := func(n int) bool { return n < high && m.change(i, func(st *Step) { *field(st) = n }) }
+	low := 0
+	for low < min(3, high-1) {
+		if low++; set(low) {
+			return true
+		}
+	}
+	for high-low > max(1, low/8) && m.ctx.Err() == nil {
+		if mid := low + (high-low)/2; set(mid) {
+			high, changed = mid, true
+		} else {
+			low = mid
+		}
+	}
+	return changed
+}
+
+// unroll puts connections of the script in the place of connections that come and go by themselves: few of them say more
+// than many.
+func (m *minimiser) unroll() (changed bool) {
+	for i := 0; i < len(m.best.Steps) && m.ctx.Err() == nil; i++ {
+		if !m.is(i, Churn) {
+			continue
+		}
+		a, b := free(m.best.Steps, i)
+		bytes := m.best.Steps[i].Bytes
+		one := func(c uint8) []Step {
+			return []Step{{Op: Open, Conn: c}, {Op: Send, Conn: c, Bytes: bytes}, {Op: Settle, Conn: c, Gap: settleGap}}
+		}
+		drops := []Step{{Op: Drop, Conn: a}, {Op: Drop, Conn: b}}
+		for _, steps := range [][]Step{one(a), append(one(a), drops[0]), slices.Concat(one(a), one(b)), slices.Concat(one(a), one(b), drops)} {
+			s := m.best.Clone()
+			s.Steps = slices.Concat(s.Steps[:i:i], steps, s.Steps[i+1:])
+			if m.try(s) {
+				changed = true
+				break
+			}
+		}
+	}
+	return changed
+}
+
+// free returns two connections, those that are not open at a step if there are any.
+func free(steps []Step, at int) (a, b uint8) {
+	var opened [MaxConns]bool
+	for i := range steps[:at] {
+		switch st := &steps[i]; st.Op {
+		case Open:
+			opened[st.Conn%MaxConns] = true
+		case Close, Drop:
+			opened[st.Conn%MaxConns] = false
+		}
+	}
+	var order []uint8
+	for _, want := range []bool{false, true} {
+		for c := range uint8(MaxConns) {
+			if opened[c] == want {
+				order = append(order, c)
+			}
+		}
+	}
+	return order[0], order[1]
 }

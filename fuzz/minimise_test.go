@@ -3,8 +3,12 @@ package fuzz
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/mqlab/mqlab/codec"
 )
@@ -164,5 +168,185 @@ func TestMinimiseEnds(t *testing.T) {
 	})
 	if calls != 2 || len(got.Steps) == 0 {
 		t.Errorf("%d calls, %d steps", calls, len(got.Steps))
+	}
+}
+
+// TestMinimiseLong holds that few attempts suffice to find two packets in a run of many scripts, wherever they stand.
+func TestMinimiseLong(t *testing.T) {
+	g := NewGenerator(11, GenConfig{Light: true})
+	var all []*Script
+	for range 40 {
+		all = append(all, g.Next())
+	}
+	hello := []byte{0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 2, 'z', 'z'}
+	for _, at := range []int{0, 20, 39} {
+		some := slices.Clone(all)
+		some[at] = &Script{Version: codec.V4, Steps: []Step{
+			{Op: Open, Conn: 2}, {Op: Send, Conn: 2, Bytes: hello}, {Op: Settle, Conn: 2, Gap: settleGap}, {Op: Send, Conn: 2, Bytes: []byte{0xC0, 0}, Repeat: 200}, {Op: Drop, Conn: 2},
+		}}
+		base := joined(some)
+		// Two PINGREQ on a connection that was admitted by that name.
+		fires := func(s *Script) bool {
+			admitted, pings := false, 0
+			for _, st := range s.Steps {
+				switch {
+				case st.Conn != 2 || st.Op == Churn:
+				case st.Op == Open || st.Op == Close || st.Op == Drop:
+					admitted, pings = false, 0
+				case st.Op == Send && bytes.Equal(st.Bytes, hello):
+					admitted = true
+				case st.Op == Send && admitted && bytes.Equal(st.Bytes, []byte{0xC0, 0}):
+					pings += max(1, st.Repeat)
+				}
+				if pings > 1 {
+					return true
+				}
+			}
+			return false
+		}
+		calls := 0
+		got := Minimise(t.Context(), base, func(s *Script) bool {
+			calls++
+			return fires(s)
+		})
+		if n := got.Packets(); !fires(got) || n != 3 {
+			t.Errorf("script %d: %d packets are left, want 3:\n%s", at, n, got.Text())
+		}
+		if calls > 120 {
+			t.Errorf("script %d: %d attempts for %d steps", at, calls, len(base.Steps))
+		}
+	}
+}
+
+// TestMinimiseUnrolls holds that connections which come and go by themselves become connections of the script.
+func TestMinimiseUnrolls(t *testing.T) {
+	hello := []byte{0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 2, 'z', 'z'}
+	base := &Script{Version: codec.V4, Steps: []Step{{Op: Churn, Bytes: hello, Size: 8, Repeat: 200}, {Op: Open}, {Op: Send, Bytes: hello}}}
+	got := Minimise(t.Context(), base, func(s *Script) bool {
+		n := 0
+		for _, st := range s.Steps {
+			switch {
+			case !bytes.Equal(st.Bytes, hello):
+			case st.Op == Churn:
+				n += max(1, st.Size) * max(1, st.Repeat)
+			case st.Op == Send:
+				n++
+			}
+		}
+		return n >= 2
+	})
+	if got.Packets() != 2 || slices.ContainsFunc(got.Steps, func(st Step) bool { return st.Op == Churn }) {
+		t.Errorf("%d packets are left, want 2:\n%s", got.Packets(), got.Text())
+	}
+}
+
+// TestMinimiseProves holds that what fires by what attempts before have left behind is not taken for granted.
+func TestMinimiseProves(t *testing.T) {
+	s := &Script{Version: codec.V4, Steps: []Step{{Op: Open}}}
+	for i := range 30 {
+		s.Steps = append(s.Steps, Step{Op: Send, Bytes: []byte{0xC0, 0}, Size: i})
+	}
+	// Two of the steps bring it about together. A target that has seen the first keeps it in mind.
+	seen := false
+	run := func(s *Script) bool {
+		for _, st := range s.Steps {
+			seen = seen || st.Size == 7
+			if st.Size == 21 && seen {
+				return true
+			}
+		}
+		return false
+	}
+	fresh := 0
+	m := newMinimiser(t.Context(), s, run)
+	m.sure = func(s *Script) bool {
+		fresh++
+		seen = false
+		return run(s)
+	}
+	m.run()
+	var left []int
+	for _, st := range m.best.Steps {
+		left = append(left, st.Size)
+	}
+	if !slices.Equal(left, []int{7, 21}) {
+		t.Errorf("steps %v are left, want 7 and 21", left)
+	}
+	if !m.strict || fresh > 60 {
+		t.Errorf("strict %v after %d fresh starts", m.strict, fresh)
+	}
+	if m.best != m.proven {
+		t.Error("the result is not proven")
+	}
+}
+
+// TestHeld holds that a connection stays open until its place is needed, and that what a script does at the same time it
+// still does.
+func TestHeld(t *testing.T) {
+	s, err := ReadScript(strings.NewReader(scriptMagic + `
+version 5.0
+c0 open
+c0 send c000
+c0 drop
+c0 open
+c1 open
+c0 send d000
+c0 close
+c1 send e000
+pause 1ms
+c0 open
+c0 open
+c0 send f000
+c1 send 3000
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	h := held(s)
+	for _, st := range h.Steps {
+		line := fmt.Sprintf("c%d %s", st.Conn, st.Op)
+		if len(st.Bytes) > 0 {
+			line += fmt.Sprintf(" %x", st.Bytes[0])
+		}
+		got = append(got, line)
+	}
+	want := []string{
+		"c0 open", "c0 send c0", "c1 open", "c2 open", "c1 send d0", "c2 send e0", "c0 pause", "c3 open", "c0 open", "c0 send f0", "c2 send 30",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if len(s.Steps) != 13 {
+		t.Error("the original was changed")
+	}
+}
+
+// TestBetter holds that a lost message is called one, and that nothing else changes its name.
+func TestBetter(t *testing.T) {
+	lost := &trouble{oracle: OracleDelivery, signature: "qos 1 lost"}
+	gone := &trouble{oracle: OracleDelivery, signature: retainedLost}
+	long := &trouble{oracle: OracleHang, signature: longSubscriber}
+	stuck := &trouble{oracle: OracleHang, signature: "fresh CONNECT"}
+	twice := &trouble{oracle: OracleDelivery, signature: "qos 2 twice"}
+	for _, tt := range []struct {
+		first, shown, want *trouble
+		same               bool
+	}{
+		{long, lost, lost, true},
+		{gone, lost, lost, true},
+		{lost, gone, gone, true},
+		{lost, long, lost, false},
+		{stuck, lost, stuck, false},
+		{twice, lost, twice, false},
+		{lost, twice, lost, false},
+		{long, stuck, long, true},
+	} {
+		if got := better(tt.first, tt.shown); got != tt.want {
+			t.Errorf("%s, then %s: named %s", tt.first.key(), tt.shown.key(), got.key())
+		}
+		if got := same(tt.shown, tt.first); got != tt.same {
+			t.Errorf("%s, then %s: the same %v", tt.first.key(), tt.shown.key(), got)
+		}
 	}
 }

@@ -3,7 +3,6 @@ package fuzz
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/mqlab/mqlab/codec"
 )
@@ -16,10 +15,11 @@ func (f *fuzzer) known(t *trouble) bool {
 		return false
 	}
 	x := f.findings[t.key()]
-	if x != nil {
-		x.Count++
+	if x == nil || f.own && x.unsure() {
+		return false
 	}
-	return x != nil
+	x.Count++
+	return true
 }
 
 // found records a trouble, confirms it and makes its script smaller. before is what may have to be sent first.
@@ -42,6 +42,11 @@ func (f *fuzzer) record(t *trouble, s *Script) *Finding {
 	}
 	x := f.finding(t, s)
 	f.mu.Lock()
+	if old := f.findings[t.key()]; old != nil && old.unsure() { // it may be confirmed by what was sent this time
+		old.Count++
+		f.mu.Unlock()
+		return old
+	}
 	if t.vague {
 		if f.vague == nil {
 			f.vague = map[string]int{}
@@ -66,11 +71,13 @@ type outcome struct {
 func (f *fuzzer) conclude(x *Finding, t *trouble, o outcome) {
 	f.mu.Lock()
 	if o.tried > 0 {
+		x.attempts++
 		x.Confirmed, x.Tried, x.Script, x.Minimal = o.hits, o.tried, o.script, o.small
 		// What cannot be brought about again accuses nobody, except where the process itself has ended.
-		x.Warn = x.Warn || o.hits == 0 && x.Oracle != OracleDied
+		x.Warn = t.warn || o.hits == 0 && x.Oracle != OracleDied
 	}
 	if o.last != nil {
+		f.rename(x, o.last)
 		x.Detail = o.last.detail
 		if o.last.stderr != "" {
 			x.Stderr = o.last.stderr
@@ -114,17 +121,19 @@ func (f *fuzzer) settleFinding(ctx context.Context, s *Script, t *trouble, befor
 	quick := min(patience, quickWait)
 	// What depends on chance is tried several times, here and while the script is made smaller.
 	tries := 0
-	again := func(c context.Context, s *Script, fresh bool, wait time.Duration, most int) bool {
+	again := func(s *Script, most int) bool {
 		for tries = 1; tries <= most; tries++ {
-			if f.fires(c, s, t, fresh, wait) != nil {
+			if hit := f.fires(ctx, s, t, true, quick); hit != nil {
+				t = better(t, hit)
 				return true
 			}
 		}
 		return false
 	}
-	alone := again(ctx, s, true, quick, 3)
+	alone := again(s, 3)
+	var whole *Script
 	if !alone && f.own && len(before) > 0 { // a session may have been left by what the same worker did before
-		if whole := joined(append(before, s)); again(ctx, whole, true, quick, 2) {
+		if whole = joined(append(before, s)); again(whole, 2) {
 			o.script, alone = whole, true
 		}
 	}
@@ -132,14 +141,13 @@ func (f *fuzzer) settleFinding(ctx context.Context, s *Script, t *trouble, befor
 	if tries > 1 {
 		most = 3
 	}
-	if alone && f.cfg.Minimise > 0 {
-		limit, wait := f.cfg.Minimise, f.quick(t)
-		if t.warn || t.oracle.Class() == "rule" {
-			limit /= 4
+	for _, s := range []*Script{s, whole} { // or it depends on how soon the target sees that a client has gone
+		if h := held(s); !alone && s != nil && again(h, 2) {
+			o.script, alone = h, true
 		}
-		budget, cancel := context.WithTimeout(ctx, limit)
-		o.small = Minimise(budget, o.script, func(s *Script) bool { return again(budget, s, false, wait, most) })
-		cancel()
+	}
+	if alone && f.cfg.Minimise > 0 {
+		o.small = f.shrink(ctx, o.script, t, most)
 	}
 	best := o.script
 	if o.small != nil {

@@ -167,10 +167,8 @@ func (f *fuzzer) examine(ctx context.Context, wait time.Duration) *trouble {
 	if deaf := f.deaf(ctx, wait); deaf != nil {
 		return deaf
 	}
-	if t.oracle == OracleHang && t.signature == longSubscriber {
-		if lost := f.guard.lost(wait); lost != nil {
-			return lost
-		}
+	if lost := f.loss(ctx, t, wait); lost != nil {
+		return lost
 	}
 	return t
 }
@@ -315,7 +313,7 @@ func (f *fuzzer) fires(ctx context.Context, s *Script, want *trouble, fresh bool
 
 // same says whether two troubles are one. Where a target hangs, what is noticed first is chance.
 func same(a, b *trouble) bool {
-	return a.oracle == b.oracle && (a.signature == b.signature || a.oracle == OracleHang)
+	return a.oracle == b.oracle && (a.signature == b.signature || a.oracle == OracleHang) || better(b, a) == a
 }
 
 // How long a replay waits for an answer, or for the end of a connection, while a script is made smaller.

@@ -1,9 +1,9 @@
-// Bench runs the fuzzer on every flaw of package flawed, each from an empty corpus, and prints which oracle found it and
-// what it took:
+// Bench runs the fuzzer on every flaw of package flawed, each from an empty corpus, and prints which oracle found it, how
+// long it took, and how many packets the script that it made of it sends, beside those of the shortest one known:
 //
 //	go run ./fuzz/flawed/bench -time 60s
 //
-// It exits with 1 where a flaw was not found.
+// It exits with 1 where a flaw was not found. A finding counts once replays have confirmed it.
 package main
 
 import (
@@ -55,13 +55,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 		{Title: "found by"},
 		{Title: "seconds", Right: true},
 		{Title: "scripts", Right: true},
+		{Title: "settled", Right: true},
 		{Title: "steps", Right: true},
 		{Title: "packets", Right: true},
 		{Title: "shortest", Right: true},
 		{Title: "signature"},
 	}
 	var rows [][]string
-	missed := 0
+	var t tally
 	for _, f := range flawed.All() {
 		if names := strings.Split(*only, ","); *only != "" && !slices.Contains(names, f.Name) || *only == "" && f.Name == "none" {
 			continue
@@ -74,16 +75,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return 3
 		case found == nil:
 			if len(f.Oracles) > 0 {
-				missed++
+				t.flaws++
 			}
-			rows = append(rows, []string{f.Name, "not found", "", fmt.Sprint(sum.Execs), "", "", fmt.Sprint(f.Packets), others(sum)})
+			rows = append(rows, []string{f.Name, "not found", "", fmt.Sprint(sum.Execs), "", "", "", fmt.Sprint(f.Packets), others(sum)})
 		default:
 			s := found.Best()
 			if s == nil { // nobody knows which script it was
 				s = &fuzz.Script{}
 			}
+			t.add(found.After, s.Packets(), f.Packets)
 			rows = append(rows, []string{
-				f.Name, string(found.Oracle), fmt.Sprintf("%.1f", found.After.Seconds()), fmt.Sprint(found.Execs),
+				f.Name, string(found.Oracle), fmt.Sprintf("%.1f", found.After.Seconds()), fmt.Sprint(found.Execs), fmt.Sprintf("%.1f", time.Since(began).Seconds()),
 				fmt.Sprint(len(s.Steps)), fmt.Sprint(s.Packets()), fmt.Sprint(f.Packets), found.Signature,
 			})
 		}
@@ -93,11 +95,38 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	fmt.Fprint(stdout, ui.Plain().Table(0, columns, rows))
-	if missed > 0 {
-		fmt.Fprintf(stdout, "%d not found in %v each\n", missed, *limit)
+	fmt.Fprintln(stdout, t.String())
+	if len(t.times) < t.flaws {
 		return 1
 	}
 	return 0
+}
+
+// tally sums the rows up.
+type tally struct {
+	flaws, short int
+	times        []time.Duration // of those found
+}
+
+// add counts a flaw that was found after so long, with a script of so many packets.
+func (t *tally) add(after time.Duration, packets, shortest int) {
+	t.flaws++
+	t.times = append(t.times, after)
+	if packets <= 2*shortest {
+		t.short++
+	}
+}
+
+// String is the last line of the output.
+func (t *tally) String() string {
+	s := fmt.Sprintf("found %d of %d", len(t.times), t.flaws)
+	if len(t.times) == 0 {
+		return s
+	}
+	slices.Sort(t.times)
+	n := len(t.times)
+	median := (t.times[(n-1)/2] + t.times[n/2]) / 2
+	return fmt.Sprintf("%s; median %.1f s, max %.1f s; %d scripts within twice the shortest", s, median.Seconds(), t.times[n-1].Seconds(), t.short)
 }
 
 // look fuzzes a broker with the flaw until an oracle of the flaw's has a finding and the fuzzer is done with it. What else
@@ -119,7 +148,7 @@ func look(ctx context.Context, f flawed.Flaw, seed uint64, limit time.Duration, 
 			if e.Finding == nil || !slices.Contains(f.Oracles, e.Finding.Oracle) {
 				return
 			}
-			if e.Settled {
+			if e.Settled && e.Finding.Confirmed > 0 {
 				stop()
 			}
 		},
@@ -129,7 +158,7 @@ func look(ctx context.Context, f flawed.Flaw, seed uint64, limit time.Duration, 
 	}
 	for _, o := range f.Oracles {
 		for _, found := range sum.Findings {
-			if found.Oracle == o {
+			if found.Oracle == o && found.Confirmed > 0 {
 				return found, sum, nil
 			}
 		}
@@ -141,7 +170,7 @@ func look(ctx context.Context, f flawed.Flaw, seed uint64, limit time.Duration, 
 func others(sum *fuzz.Summary) string {
 	var all []string
 	for _, f := range sum.Findings {
-		all = append(all, string(f.Oracle)+" "+f.Signature)
+		all = append(all, fmt.Sprintf("%s %s (%s)", f.Oracle, f.Signature, f.Confirmation()))
 	}
 	return strings.Join(all, ", ")
 }
