@@ -1,6 +1,8 @@
 package fuzz
 
 import (
+	"context"
+	"io"
 	"net"
 	"slices"
 	"testing"
@@ -80,6 +82,48 @@ func TestZeroEchoed(t *testing.T) {
 			w.collect(&r)
 			if accused := slices.ContainsFunc(r.troubles, func(t trouble) bool { return !t.warn }); accused != tt.accused {
 				t.Errorf("accused %t, want %t: %+v", accused, tt.accused, r.troubles)
+			}
+		})
+	}
+}
+
+// A version that the target speaks badly is one that it speaks.
+func TestAdmits(t *testing.T) {
+	for name, tt := range map[string]struct {
+		version codec.Version
+		answer  []byte
+		want    bool
+	}{
+		"5.0":                                  {codec.V5, []byte{0x20, 3, 0, 0, 0}, true},
+		"5.0 with a property out of its range": {codec.V5, []byte{0x20, 5, 0, 0, 2, 0x24, 2}, true},
+		"5.0 refused":                          {codec.V5, []byte{0x20, 3, 0, 0x84, 0}, false},
+		"5.0 refused by a server of 3.1.1":     {codec.V5, []byte{0x20, 2, 0, 1}, false},
+		"5.0 taken for 3.1.1":                  {codec.V5, []byte{0x20, 2, 0, 0}, false},
+		"3.1.1":                                {codec.V4, []byte{0x20, 2, 0, 0}, true},
+		"3.1.1 refused":                        {codec.V4, []byte{0x20, 2, 0, 5}, false},
+		"another packet":                       {codec.V4, []byte{0xd0, 0}, false},
+		"nothing":                              {codec.V4, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dial := func(context.Context) (net.Conn, error) {
+				near, far := net.Pipe()
+				go func() {
+					defer far.Close()
+					if _, err := codec.NewReader(far, 512).Next(); err != nil {
+						return
+					}
+					_, _ = far.Write(tt.answer)
+					_, _ = io.Copy(io.Discard, far)
+				}()
+				return near, nil
+			}
+			wait := 20 * time.Second
+			if tt.answer == nil {
+				wait = time.Millisecond
+			}
+			hello := &codec.Connect{Version: tt.version, ClientID: "ab", CleanStart: true}
+			if got := admits(t.Context(), dial, hello, wait); got != tt.want {
+				t.Errorf("admitted %t, want %t", got, tt.want)
 			}
 		})
 	}

@@ -240,14 +240,21 @@ func (f *fuzzer) reach(ctx context.Context) error {
 func (f *fuzzer) admitted(ctx context.Context) []codec.Version {
 	var all []codec.Version
 	for _, v := range []codec.Version{codec.V5, codec.V4, codec.V31} {
-		g := &guard{dial: f.dial, username: f.cfg.Username, password: f.cfg.Password, version: v, prefix: unique()}
-		if c, err := g.connect(ctx, "v", f.cfg.Patience); err == nil {
-			_ = c.send(v, &codec.Disconnect{})
-			_ = c.nc.Close()
+		if admits(ctx, f.dial, f.hello(v), f.cfg.Patience) {
 			all = append(all, v)
 		}
 	}
 	return all
+}
+
+// hello is the CONNECT of a client that nobody knows.
+func (f *fuzzer) hello(v codec.Version) *codec.Connect {
+	c := &codec.Connect{Version: v, ClientID: unique() + "v", CleanStart: true, KeepAlive: 600}
+	if f.cfg.Username != "" {
+		c.HasUsername, c.Username = true, f.cfg.Username
+		c.HasPassword, c.Password = f.cfg.Password != "", []byte(f.cfg.Password)
+	}
+	return c
 }
 
 func (f *fuzzer) executor() *executor {
