@@ -80,14 +80,29 @@ func (c *corpus) learn(s *Script, r *result) *entry {
 		return nil
 	}
 	e := &entry{script: s, rare: rare}
+	c.add(e)
+	return e
+}
+
+// keep keeps a script for another reason than its states. It is chosen as if its state were new.
+func (c *corpus) keep(s *Script) bool {
+	for _, e := range c.entries[max(0, len(c.entries)-64):] {
+		if e.script == s {
+			return false
+		}
+	}
+	c.add(&entry{script: s})
+	return true
+}
+
+func (c *corpus) add(e *entry) {
 	if len(c.entries) < maxEntries {
 		c.entries = append(c.entries, e)
-		return e
+		return
 	}
 	// The one whose state is commonest makes room.
 	worst := slices.MaxFunc(c.entries[:min(len(c.entries), 64)], func(a, b *entry) int { return c.weight(a) - c.weight(b) })
 	*worst = *e
-	return e
 }
 
 // size counts the bytes that a script holds.

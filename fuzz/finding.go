@@ -175,6 +175,8 @@ type Summary struct {
 	States   int             `json:"states"`
 	Edges    int             `json:"edges"`
 	Restarts int             `json:"restarts"` // of a target that the run started
+	// Covered counts the blocks of the target's code that have run; 0 where nobody looked.
+	Covered int `json:"covered,omitempty"`
 	// Stopped says why the run ended before its time; "" where it did not.
 	Stopped  string     `json:"stopped,omitempty"`
 	Findings []*Finding `json:"findings"`

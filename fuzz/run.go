@@ -32,6 +32,7 @@ type Config struct {
 	Workers            int             // 0: 8
 	Light              bool            // no bursts, no large payloads
 	Corpus             string          // folder of scripts that are kept between runs; empty: none
+	Coverage           bool            // of a Go program that was built with -cover: new code that runs counts as somewhere new
 	Out                string          // folder for what is written about findings; empty: nothing is written
 	FailOn             []string        // classes that make the run fail; empty: all
 	StopAfter          int             // findings after which the run ends; 0: no bound
@@ -64,6 +65,7 @@ type Stats struct {
 	Edges    int           `json:"edges"`
 	Findings int           `json:"findings"`
 	Restarts int           `json:"restarts"`
+	Covered  int           `json:"covered,omitempty"` // blocks of the target's code that have run
 }
 
 // fuzzer is one run.
@@ -105,7 +107,8 @@ type fuzzer struct {
 	measure resources
 	sys     sysState
 
-	left leavings
+	left  leavings
+	cover *coverage // nil: nobody looks
 }
 
 // alarm is what a worker tells the goroutine that watches.
@@ -180,6 +183,10 @@ func newFuzzer(ctx context.Context, cfg Config) (*fuzzer, error) {
 	}
 	if len(c.Versions) == 0 {
 		c.Versions = f.admitted(ctx)
+	}
+	if err := f.watchCoverage(); err != nil {
+		f.stop()
+		return nil, err
 	}
 	f.far = far
 	f.replay = f.executor()
@@ -269,6 +276,7 @@ func (f *fuzzer) executor() *executor {
 // stop ends the target where it was started here.
 func (f *fuzzer) stop() {
 	f.sys.close()
+	f.cover.close()
 	if f.guard != nil {
 		f.guard.tidy()
 		f.guard.close()
@@ -328,6 +336,7 @@ func (f *fuzzer) run(user context.Context) *Summary {
 	}
 	st := f.stats()
 	f.sum.Elapsed, f.sum.Execs, f.sum.Packets, f.sum.Corpus, f.sum.States, f.sum.Edges, f.sum.Restarts = st.Elapsed, st.Execs, st.Packets, st.Corpus, st.States, st.Edges, st.Restarts
+	f.sum.Covered = st.Covered
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sum.Findings = f.order
@@ -352,7 +361,7 @@ func (f *fuzzer) stats() Stats {
 	defer f.mu.Unlock()
 	return Stats{
 		Elapsed: time.Since(f.started), Execs: f.execs.Load(), Packets: f.packets.Load(), Received: f.received.Load(), Bytes: f.bytes.Load(),
-		Corpus: len(f.corpus.entries), States: len(f.corpus.states), Edges: len(f.corpus.edges), Findings: len(f.order), Restarts: int(f.restarts.Load()),
+		Corpus: len(f.corpus.entries), States: len(f.corpus.states), Edges: len(f.corpus.edges), Findings: len(f.order), Restarts: int(f.restarts.Load()), Covered: f.cover.covered(),
 	}
 }
 
@@ -387,6 +396,7 @@ func (f *fuzzer) work(ctx context.Context, id int) {
 		s, seed := f.next(g)
 		f.ring(id).add(s, f.execs.Load())
 		f.left.note(s)
+		epoch := f.cover.last()
 		r := x.run(ctx, s)
 		f.gate.RUnlock()
 		f.packets.Add(r.packets)
@@ -394,6 +404,7 @@ func (f *fuzzer) work(ctx context.Context, id int) {
 		f.bytes.Add(r.bytes)
 		if r.dialErr == nil && !r.slow {
 			f.learn(s, r, seed)
+			f.coverLearn(s, seed, epoch)
 		}
 		for i := range r.troubles {
 			f.alarm(ctx, alarm{&r.troubles[i], s, f.ring(id).before(s)})
