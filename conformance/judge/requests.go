@@ -28,15 +28,19 @@ type request struct {
 	subID   bool
 }
 
-// repeats reports whether a Topic Filter stands in the request more than once: a server that grants the same for it each
-// time has changed no order.
-func (q *request) repeats() bool {
-	for i, w := range q.filters {
-		if slices.ContainsFunc(q.filters[:i], func(o wanted) bool { return o.entry == w.entry }) {
-			return true
+// most returns the highest QoS that the request names for the Topic Filter: one that stands in it more than once is one
+// subscription, and the code may be that of the subscription each time.
+func (q *request) most(w wanted) codec.QoS {
+	most := w.qos
+	if w.entry < 0 {
+		return 2
+	}
+	for _, o := range q.filters {
+		if o.entry == w.entry {
+			most = max(most, o.qos)
 		}
 	}
-	return false
+	return most
 }
 
 // wanted is one Topic Filter of a SUBSCRIBE.
@@ -208,7 +212,7 @@ func (c *Conn) suback(p *codec.Suback) {
 	for i, w := range q.filters {
 		code := p.Reasons[i]
 		c.subs.grant(w.entry, code)
-		if code <= codec.GrantedQoS2 && codec.QoS(code) > w.qos {
+		if code <= codec.GrantedQoS2 && codec.QoS(code) > w.qos && codec.QoS(code) > q.most(w) {
 			above = i
 		}
 	}
@@ -241,7 +245,7 @@ func (c *Conn) judgeGrants(p *codec.Suback, q *request, above int) {
 	}
 	slices.Sort(want)
 	slices.Sort(got)
-	if len(want) > 1 && slices.Equal(want, got) && !q.repeats() {
+	if len(want) > 1 && slices.Equal(want, got) {
 		c.breach(dSubackOrder, server, Fail, "codes in the order of the Topic Filters", "the requested values in another order")
 	}
 }
