@@ -71,6 +71,7 @@ type executor struct {
 	closeWait   time.Duration     // for the end of a connection that has to be closed; 0: not judged
 	closeKnown  func(string) bool // somebody waits for that signature, or has waited in vain: nobody else has to
 	closeForget func(string)      // the connection was closed after all
+	left        *leavings         // told of Client Identifiers that the target gives out; may be nil
 
 	wires [MaxConns]*link
 	wake  chan struct{}

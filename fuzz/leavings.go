@@ -49,6 +49,21 @@ func (l *leavings) note(s *Script) {
 	}
 }
 
+// assigned takes in an identifier that the server has given out. It may be called of nil.
+func (l *leavings) assigned(id string) {
+	if l == nil || id == "" || !l.wanted.Load() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ids == nil {
+		l.ids, l.topics = map[string]bool{}, map[string]bool{}
+	}
+	if len(l.ids) < maxLeavings {
+		l.ids[strings.Clone(id)] = true
+	}
+}
+
 // take returns the names in order, and forgets them.
 func (l *leavings) take() (ids, topics []string) {
 	l.mu.Lock()

@@ -270,6 +270,7 @@ func (f *fuzzer) executor() *executor {
 	x.closeWait = min(quickWait, f.cfg.Patience) // a finding waits longer
 	x.closeKnown = func(sig string) bool { _, known := f.closed.LoadOrStore(sig, true); return known }
 	x.closeForget = func(sig string) { f.closed.Delete(sig) }
+	x.left = &f.left
 	return x
 }
 

@@ -399,7 +399,8 @@ func (f *fuzzer) foundSys(ctx context.Context, t *trouble, s *Script, interval t
 // stays says whether a quantity does not go down by itself, some servers taking their time.
 func (f *fuzzer) stays(ctx context.Context, q *quantity) bool {
 	before, ok := f.sysLevel(ctx, q)
-	f.wait(ctx, sysComesBack)
+	_, interval, _ := f.sys.mon.next()
+	f.wait(ctx, min(max(10*interval, sysComesBack/5), sysComesBack))
 	after, ok2 := f.sysLevel(ctx, q)
 	return ok && ok2 && before-after < q.each
 }
