@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mqlab/mqlab/codec"
@@ -31,6 +33,7 @@ type ClientConfig struct {
 	Parallel int           // checks at the same time, each with a process of its own; zero: 8
 	Timeout  time.Duration // how long something that must happen is waited for; zero: 5 s
 	Patience float64       // scales the waits that rules about time ask for; zero: 1
+	Endless  time.Duration // how long a client may wait for an answer in silence until it waits for ever; zero: 2 min
 
 	Strict      bool // a warning counts as a breach in Report.OK
 	Fast        bool // leave out rules about time
@@ -71,6 +74,7 @@ func (c *ClientConfig) Validate() error {
 type clientTarget struct {
 	command []string
 	seen    profile
+	endless time.Duration
 }
 
 // profile is what the client did when all it asked for was granted.
@@ -84,6 +88,9 @@ type profile struct {
 	retains    bool
 	largest    int // bytes of a PUBLISH
 	stays      bool
+
+	filter              string // of its first subscription
+	writes, writesTopic bool   // it writes the payloads that it gets, and the topics, as soon as they come
 }
 
 // RunClient checks a client: a scripted server on the loopback interface provokes it, and the
@@ -95,7 +102,7 @@ func RunClient(ctx context.Context, cfg ClientConfig) (*Report, error) {
 	}
 	r := &run{
 		cfg: cfg.config(rules.AnyVersion), id: runID(), features: map[Versions]*Features{}, numbers: map[jobKey]int{},
-		client: &clientTarget{command: cfg.Command},
+		client: &clientTarget{command: cfg.Command, endless: cfg.Endless},
 	}
 	started := time.Now()
 	v, err := r.acquaint(ctx)
@@ -125,7 +132,8 @@ func (r *run) acquaint(ctx context.Context) (Versions, error) {
 		return 0, fmt.Errorf("the client speaks MQTT %s, for which there are no rules: tell it to speak 3.1.1 or 5.0", see.hello.Version)
 	}
 	_, err = r.meet(ctx, v, func(t *T) {
-		c := t.Launch().Accept()
+		client := t.Launch()
+		c := client.Accept()
 		c.Accepted()
 		see.stays = true
 		quiet := t.Timeout() // it may take a while to begin
@@ -139,6 +147,13 @@ func (r *run) acquaint(ctx context.Context) (Versions, error) {
 		if _, ended := c.Closed(); ended {
 			see.stays = false
 		}
+		if see.stays && see.subscribes {
+			text, topic := t.token(0), matching(see.filter)
+			c.Send(&codec.Publish{Topic: topic, Payload: []byte(text)})
+			client.until(min(t.Timeout(), t.Patience(time.Second)), func() bool { return client.wrote(text) > 0 })
+			see.writes = client.wrote(text) == 1
+			see.writesTopic = see.writes && strings.Contains(client.line(text), topic)
+		}
 	})
 	return v, err
 }
@@ -147,6 +162,9 @@ func (r *run) acquaint(ctx context.Context) (Versions, error) {
 func (p *profile) note(e *peer.Event) {
 	switch q := e.Packet.(type) {
 	case *codec.Subscribe:
+		if !p.subscribes && len(q.Filters) > 0 {
+			p.filter = q.Filters[0].Filter
+		}
 		p.subscribes = true
 		for _, f := range q.Filters {
 			p.subscribed = max(p.subscribed, f.QoS)
@@ -203,7 +221,7 @@ func (t *T) Launch() *Client {
 	t.launched = append(t.launched, c)
 	go c.accept()
 	host, port, _ := net.SplitHostPort(l.Addr().String())
-	values := strings.NewReplacer("{host}", host, "{port}", port, "{url}", l.URL(), "{topic}", c.topic, "{clientid}", c.id, "{message}", "mqlab message")
+	values := strings.NewReplacer("{host}", host, "{port}", port, "{url}", l.URL(), "{topic}", c.topic, "{clientid}", c.id, "{message}", clientMessage)
 	var words []string
 	for _, w := range t.run.client.command {
 		words = append(words, values.Replace(w))
@@ -276,6 +294,25 @@ func (t *T) leave() {
 	}
 }
 
+// died is how the client met its end where that was a crash, or "". What the suite or the terminal
+// ends, and a program that ends with an error, has not died.
+func (c *Client) died() string {
+	if c.cmd.ProcessState == nil {
+		return ""
+	}
+	c.out.Flush()
+	for _, tr := range c.out.Traces() {
+		if slices.Contains([]string{"go panic", "asan", "ubsan", "valgrind"}, tr.Kind) {
+			return "the client died: " + tr.Message
+		}
+	}
+	ws, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if ok && ws.Signaled() && slices.Contains([]syscall.Signal{syscall.SIGSEGV, syscall.SIGABRT, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE, syscall.SIGTRAP}, ws.Signal()) {
+		return "the client died: " + c.cmd.ProcessState.String()
+	}
+	return ""
+}
+
 // says is what the client wrote last, for reasons.
 func (c *Client) says() string {
 	if lines := c.out.Lines(outputLines); len(lines) > 0 {
@@ -337,6 +374,10 @@ func (c *Client) Next(d time.Duration) *Conn {
 		t.Inconclusive("%s: the client began with %s", name, describeEvents([]*peer.Event{e}, t.Version()))
 	}
 	conn.hello, conn.clientID = hello, hello.ClientID
+	_, n := codec.Varint(e.Frame[1:])
+	if name := e.Frame[1+n:]; len(name) > 2 {
+		conn.protocol = name[2:min(len(name), 2+int(binary.BigEndian.Uint16(name)))]
+	}
 	return conn
 }
 

@@ -18,10 +18,15 @@ type Conn struct {
 	clientID string
 	ids      uint16
 
-	client *Client        // whose connection it is, where a client is checked
-	hello  *codec.Connect // its CONNECT
-	told   time.Time      // when CONNACK was sent
-	left   time.Time      // when its DISCONNECT came
+	client   *Client        // whose connection it is, where a client is checked
+	hello    *codec.Connect // its CONNECT
+	protocol []byte         // the name in it
+	told     time.Time      // when CONNACK was sent
+	left     time.Time      // when its DISCONNECT came
+
+	// Of the message that openMessage has left open.
+	openQoS  codec.QoS
+	openLife uint32 // seconds, 0: no Message Expiry Interval
 }
 
 // ClientID returns the Client Identifier of the CONNECT that was sent.

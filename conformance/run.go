@@ -272,6 +272,11 @@ func (r *run) attempt(ctx context.Context, j job, attempt int) *CheckResult {
 		r.after(t)
 	}
 	t.leave()
+	for _, c := range t.launched {
+		if how := c.died(); how != "" {
+			ended = &stop{BrokerDied, how + c.says()}
+		}
+	}
 	if !r.cfg.Ephemeral {
 		t.cleanUp()
 	}

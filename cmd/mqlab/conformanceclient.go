@@ -17,6 +17,7 @@ func conformanceClientCommand(e *env) *cli.Command {
 		&cli.StringFlag{Name: "name", Usage: "call the client `NAME` in the reports"},
 		&cli.StringSliceFlag{Name: "run", Usage: "only rules and checks whose id or name matches `GLOB`; may be repeated"},
 		&cli.BoolFlag{Name: "list", Usage: "list the checks of clients with their rules and do nothing"},
+		&cli.BoolFlag{Name: "holes", Usage: "list the rules on clients that cannot be judged, with the reason, and do nothing"},
 		&cli.BoolFlag{Name: "strict", Usage: "a warning makes the exit code 1 as well"},
 		&cli.BoolFlag{Name: "fast", Usage: "leave out the rules about time, such as Keep Alive"},
 		&cli.Float64Flag{Name: "patience", Value: 1, Usage: "wait `N` times as long where a rule asks to wait"},
@@ -34,7 +35,8 @@ func conformanceClientCommand(e *env) *cli.Command {
 			it, and judges all that it sends. In the arguments {host}, {port}, {url}, {topic}, {clientid} and {message} stand for what
 			the check chooses. The client is judged by the version that it speaks. What it never does, such as publish, is not applicable.`,
 			"mqlab conformance client -- mosquitto_sub -h {host} -p {port} -t {topic} -q 2",
-			"mqlab conformance client --fast -- mosquitto_pub -h {host} -p {port} -V mqttv5 -t {topic} -q 1 -m {message}"),
+			"mqlab conformance client --fast -- mosquitto_pub -h {host} -p {port} -V mqttv5 -t {topic} -q 1 -m {message}",
+			"mqlab conformance client --holes"),
 		Flags: flags,
 		Action: func(c *cli.Context) error {
 			if _, err := oneOf("format", c.String("format"), reportFormats...); err != nil {
@@ -49,6 +51,9 @@ func conformanceClientCommand(e *env) *cli.Command {
 			}
 			if c.Bool("list") {
 				return e.writeResult(c.String("output"), func(out output) error { return listClientChecks(out) })
+			}
+			if c.Bool("holes") {
+				return e.writeResult(c.String("output"), func(out output) error { return listClientHoles(out) })
 			}
 			if err := cfg.Validate(); err != nil {
 				return usagef("%s", oneSentence(err))
@@ -69,6 +74,26 @@ func conformanceClientCommand(e *env) *cli.Command {
 			return verdictOf(reports)
 		},
 	}
+}
+
+// listClientHoles says how many rules on clients are judged, and which are not.
+func listClientHoles(out output) error {
+	for _, v := range []conformance.Versions{conformance.MQTT311, conformance.MQTT5} {
+		count := map[conformance.Seer]int{}
+		total := 0
+		for _, who := range conformance.ClientCoverage()[v] {
+			count[who]++
+			total++
+		}
+		fmt.Fprintf(out, "MQTT %s: of %d rules that a client can be seen to break, %d are provoked by checks, %d are seen to on every connection, %d are not judged\n",
+			v, total, count[conformance.SeenByCheck], count[conformance.SeenByJudge], count[conformance.SeenByNobody])
+	}
+	var rows [][]string
+	for _, h := range conformance.ClientHoles() {
+		rows = append(rows, []string{h.Version.String(), h.Rule, h.Why})
+	}
+	_, err := fmt.Fprint(out, "\n", out.ui.Table(out.width, []ui.Column{{Title: "MQTT"}, {Title: "Rule"}, {Title: "Why not", Flex: true}}, rows))
+	return err
 }
 
 func listClientChecks(out output) error {
