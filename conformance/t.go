@@ -39,6 +39,7 @@ type T struct {
 	book    *judge.Book // what the passive judge knows of this check's sessions
 	watched []watched
 	over    atomic.Bool // nothing that happens any more is judged
+	late    *lateness   // of the suite itself, where pauses were measured
 
 	mu       sync.Mutex // guards the fields below: connections are used from several goroutines
 	retained map[string]bool
