@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mqlab/mqlab/broker"
+	"github.com/mqlab/mqlab/codec"
 	"github.com/mqlab/mqlab/internal/transport"
 )
 
@@ -128,6 +129,36 @@ func TestExecOnBroker(t *testing.T) {
 		}
 		if t.Failed() {
 			return
+		}
+	}
+}
+
+// TestVersionOfFaultyConnect holds that a CONNECT with a fault in it still says by which version its connection goes.
+func TestVersionOfFaultyConnect(t *testing.T) {
+	for _, v := range []codec.Version{codec.V31, codec.V4, codec.V5} {
+		p := &codec.Connect{Version: v, ClientID: "a", KeepAlive: 60, CleanStart: true}
+		sound, err := p.AppendTo(nil, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		long := slices.Clone(sound)
+		long[len(long)-2] = 9 // the Client Identifier is said to be longer than the packet
+		for name, frame := range map[string][]byte{"sound": sound, "length": long} {
+			t.Run(v.String()+" "+name, func(t *testing.T) {
+				w := newExecutor(nil).wires[0]
+				w.version = codec.V5
+				if v == codec.V5 {
+					w.version = codec.V4
+				}
+				w.client = codec.Decoder{Version: w.version, From: codec.Client}
+				w.frame(frame, "")
+				if w.version != v || w.server.Version != v || w.client.Version != v {
+					t.Errorf("taken for %v, %v and %v", w.version, w.client.Version, w.server.Version)
+				}
+				if faulty := name != "sound"; w.blind != faulty || (w.fault != nil) != faulty {
+					t.Errorf("blind %v, fault %v", w.blind, w.fault)
+				}
+			})
 		}
 	}
 }

@@ -31,6 +31,7 @@ type link struct {
 	part    []byte // the beginning of a packet whose rest was not sent
 	lost    bool   // what was sent cannot be framed any more
 	first   bool   // a packet was sent
+	versed  bool   // and it named the version
 	odd     bool   // since the last wait something was sent whose answer nobody can tell
 	want    int    // answers that are due
 	pings   int    // PINGREQ sent
@@ -177,6 +178,7 @@ func (w *link) arrived(frame []byte) {
 	case *codec.Connack:
 		w.accepted = w.accepted || !p.Reason.Failed() && p.Reason == 0
 		token |= uint32(p.Reason)<<8 | flag(p.SessionPresent)<<16
+		w.x.left.assigned(p.Props.Text(codec.PropAssignedClientID))
 	case *codec.Publish:
 		if p.QoS > 0 {
 			w.owe(duty{typ, p.QoS, p.PacketID})
@@ -394,10 +396,17 @@ func (w *link) wrong(err error) {
 func (w *link) frame(frame []byte, edit string) {
 	typ := codec.Type(frame[0] >> 4)
 	if !w.first {
-		w.first = true
+		w.first, w.versed = true, namesVersion(frame)
 		p, err := w.client.Decode(frame)
 		w.wrong(err)
 		c, ok := p.(*codec.Connect)
+		if !ok && err != nil { // a server that takes it all the same goes by the version in it
+			loose := codec.Decoder{From: codec.Client, Mode: codec.Lenient}
+			p, _ = loose.Decode(frame)
+			if c, ok = p.(*codec.Connect); ok && !slices.Contains([]codec.Version{codec.V31, codec.V4, codec.V5}, c.Version) {
+				ok = false
+			}
+		}
 		w.mu.Lock()
 		if w.blind = !ok || err != nil; ok {
 			w.version, w.client.Version, w.server.Version = c.Version, c.Version, c.Version
