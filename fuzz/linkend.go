@@ -111,7 +111,7 @@ func (w *link) collect(r *result) {
 	n := len(r.troubles)
 	judged(w.judge, known, r)
 	w.judge = nil
-	if w.unsound() {
+	if w.unsound() || w.first && !w.versed {
 		for i := range r.troubles[n:] {
 			r.troubles[n+i].warn = true
 		}

@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -47,4 +48,18 @@ func admits(ctx context.Context, dial Dial, hello *codec.Connect, wait time.Dura
 	bye, _ := (&codec.Disconnect{}).AppendTo(nil, hello.Version)
 	_, _ = nc.Write(bye)
 	return true
+}
+
+// namesVersion reports whether the first packet of a connection names a version that exists. Which form the answer to
+// any other has is for the server to choose.
+func namesVersion(frame []byte) bool {
+	_, n := codec.Varint(frame[1:])
+	if codec.Type(frame[0]>>4) != codec.TypeConnect || n <= 0 {
+		return false
+	}
+	body := frame[1+n:]
+	if bytes.HasPrefix(body, []byte("\x00\x06MQIsdp\x03")) {
+		return true
+	}
+	return bytes.HasPrefix(body, []byte("\x00\x04MQTT\x04")) || bytes.HasPrefix(body, []byte("\x00\x04MQTT\x05"))
 }

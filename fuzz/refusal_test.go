@@ -87,6 +87,36 @@ func TestZeroEchoed(t *testing.T) {
 	}
 }
 
+// Where no version was named, the form of an answer is for the server to choose.
+func TestVersionNotNamed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		sent, answer []byte
+		accused      bool
+	}{
+		"PINGREQ first, refused as in 3.1.1":   {[]byte{0xc0, 0}, []byte{0x20, 2, 0, 2}, false},
+		"no such version, refused as in 3.1.1": {[]byte("\x10\x0c\x00\x04MQTT\x06\x02\x00\x3c\x00\x00"), []byte{0x20, 2, 0, 1}, false},
+		"a CONNECT without anything":           {[]byte{0x10, 0}, []byte{0x20, 2, 0, 2}, false},
+		"5.0, which has another form":          {[]byte("\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00"), []byte{0x20, 2, 0, 2}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nc, far := net.Pipe()
+			defer nc.Close()
+			defer far.Close()
+			w := &link{x: newExecutor(nil), nc: nc, version: codec.V5, blind: true, judge: judge.New(nil), server: codec.Decoder{Version: codec.V5, From: codec.Server}}
+			w.judge.Assume(codec.V5)
+			w.client = codec.Decoder{Version: codec.V5, From: codec.Client}
+			w.note(tt.sent, "noise", 1)
+			w.judge.Packet(codec.Client, time.Now(), tt.sent)
+			w.arrived(tt.answer)
+			var r result
+			w.collect(&r)
+			if accused := slices.ContainsFunc(r.troubles, func(t trouble) bool { return !t.warn }); accused != tt.accused {
+				t.Errorf("accused %t, want %t: %+v", accused, tt.accused, r.troubles)
+			}
+		})
+	}
+}
+
 // A version that the target speaks badly is one that it speaks.
 func TestAdmits(t *testing.T) {
 	for name, tt := range map[string]struct {
