@@ -12,6 +12,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/mqlab/mqlab/codec"
 )
@@ -74,6 +76,9 @@ func Import(b []byte) (kind string, scripts []*Script, err error) {
 	}
 	if messages, ok := prefixed(b); ok {
 		return ImportMessages, FromClient(messages, 0), nil
+	}
+	if strings.IndexFunc(text, func(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) && !unicode.IsSpace(r) }) < 0 {
+		return "", nil, errors.New("it is text of no known kind")
 	}
 	frames, err := framed(b)
 	if err != nil {

@@ -225,6 +225,9 @@ func (s *Summary) effort() string {
 	if len(versions) > 0 {
 		text += ", MQTT " + strings.Join(versions, ", ")
 	}
+	if s.Covered > 0 {
+		text += ", " + plural(int64(s.Covered), "block") + " of the target's code run"
+	}
 	if s.Restarts > 0 {
 		text += fmt.Sprintf(", the target was started again %s", plural(int64(s.Restarts), "time"))
 	}

@@ -28,6 +28,7 @@ func fuzzCommand(e *env) *cli.Command {
 		&cli.Uint64Flag{Name: "seed", Usage: "generate from `N`, so that a run can be had again (default: chosen at random, and shown)"},
 		&cli.StringFlag{Name: "fail-on", Usage: "only findings of these `CLASSES` make the exit code 1: " + strings.Join(fuzz.Classes(), ",") + " (default: all)"},
 		&cli.StringFlag{Name: "corpus", Usage: "keep scripts that led somewhere new in `DIR`, and begin with those that are there"},
+		&cli.BoolFlag{Name: "coverage", Usage: "let the code lead that runs in the --cmd, a Go program that was built with go build -cover"},
 		&cli.StringFlag{Name: "out", Usage: "write a script, a scenario and a page about each finding to `DIR`"},
 		&cli.IntFlag{Name: "workers", Value: 8, Usage: "execute `N` scripts at the same time"},
 		&cli.BoolFlag{Name: "light", Usage: "no bursts, no large payloads"},
@@ -174,6 +175,9 @@ func (e *env) fuzz(c *cli.Context) error {
 	defer stop()
 	cfg.Time, cfg.Execs, cfg.Seed, cfg.FailOn = c.Duration("time"), c.Int64("execs"), c.Uint64("seed"), failOn
 	cfg.Corpus, cfg.Workers, cfg.Light, cfg.StopAfter = c.String("corpus"), c.Int("workers"), c.Bool("light"), c.Int("stop-after")
+	if cfg.Coverage = c.Bool("coverage"); cfg.Coverage && c.String("cmd") == "" {
+		return usagef("--coverage needs the --cmd of a Go program that was built with go build -cover")
+	}
 	if cfg.Time < 0 || cfg.Execs < 0 || cfg.Workers < 1 || cfg.Workers > 256 {
 		return usagef("--time and --execs are not negative, and --workers is from 1 to 256")
 	}
@@ -250,6 +254,9 @@ func writeFuzzText(out output, s *fuzz.Summary) error {
 	fmt.Fprintf(out, "%s %s scripts, %s packets in %s (%s scripts, %s packets), seed %d\n", out.ui.Strong("executed "),
 		ui.Count(s.Execs), ui.Count(s.Packets), ui.Duration(s.Elapsed), ui.Rate(s.Rate()), ui.Rate(float64(s.Packets)/max(s.Elapsed.Seconds(), 1e-9)), s.Seed)
 	fmt.Fprintf(out, "%s %s scripts kept, %s states, %s edges\n", out.ui.Strong("learnt   "), ui.Count(int64(s.Corpus)), ui.Count(int64(s.States)), ui.Count(int64(s.Edges)))
+	if s.Covered > 0 {
+		fmt.Fprintf(out, "%s %s blocks of the target's code\n", out.ui.Strong("covered  "), ui.Count(int64(s.Covered)))
+	}
 	if s.Restarts > 0 {
 		fmt.Fprintf(out, "%s %d times\n", out.ui.Strong("restarted"), s.Restarts)
 	}

@@ -97,6 +97,9 @@ func fuzzLine(u *ui.UI, width int, before, now fuzz.Stats, limit time.Duration, 
 	detail := fmt.Sprintf("%s  %s scripts  %s packets  corpus %s  states %s  findings %d", ui.Duration(now.Elapsed.Round(time.Second)),
 		ui.Rate(float64(now.Execs-before.Execs)/span), ui.Rate(float64(now.Packets-before.Packets)/span),
 		ui.Count(int64(now.Corpus)), ui.Count(int64(now.States)), now.Findings)
+	if now.Covered > 0 {
+		detail += fmt.Sprintf("  covered %s", ui.Count(int64(now.Covered)))
+	}
 	if now.Restarts > 0 {
 		detail += fmt.Sprintf("  restarts %d", now.Restarts)
 	}
