@@ -143,20 +143,23 @@ func (m *minimiser) coarse() {
 	if m.chancy {
 		m.try(held(m.best))
 	}
+	for _, most := range []int{1, 2, 4, 16} {
+		s, fewer := m.best.Clone(), false
+		for i := range s.Steps {
+			st := &s.Steps[i]
+			fewer = fewer || st.Repeat > most
+			st.Repeat = min(st.Repeat, most)
+		}
+		if !fewer || m.try(s) {
+			break
+		}
+	}
 	for _, op := range []Op{Churn, Pause, Answer} {
 		if s := m.without(func(_ int, st *Step) bool { return st.Op == op }); len(s.Steps) < len(m.best.Steps) {
 			m.try(s)
 		}
 	}
-	s, repeated := m.best.Clone(), false
-	for i := range s.Steps {
-		repeated = repeated || s.Steps[i].Repeat > 1
-		s.Steps[i].Repeat = min(s.Steps[i].Repeat, 1)
-	}
-	if repeated {
-		m.try(s)
-	}
-	s = m.best.Clone()
+	s := m.best.Clone()
 	for i := range s.Steps {
 		if st := &s.Steps[i]; st.Op == Settle {
 			st.Gap = min(st.Gap, briefGap)
@@ -167,49 +170,6 @@ func (m *minimiser) coarse() {
 
 // briefGap is a short wait for answers.
 const briefGap = 5 * time.Millisecond
-
-// held returns the script with its connections kept open for longer: none is ended, and a new one takes the place of the
-// one that was in use the longest time ago. What depends on how soon a server notices that a client has gone then depends
-// on nothing.
-func held(s *Script) *Script {
-	if s == nil {
-		return nil
-	}
-	s = s.Clone()
-	steps := s.Steps
-	s.Steps = nil
-	var place [MaxConns]uint8 // where a connection of the script is
-	var busy [MaxConns]bool   // by place: the script has not ended it
-	var used [MaxConns]int    // by place: when it was last in use, 0: never
-	for i := range place {
-		place[i] = uint8(i)
-	}
-	for i := range steps {
-		st := steps[i]
-		c := st.Conn % MaxConns
-		switch st.Op {
-		case Pause, Churn:
-		case Close, Drop:
-			busy[place[c]] = false
-			continue
-		case Open:
-			busy[place[c]] = false
-			at := uint8(0)
-			for k := range uint8(MaxConns) {
-				if busy[at] && !busy[k] || busy[at] == busy[k] && used[k] < used[at] {
-					at = k
-				}
-			}
-			place[c], busy[at] = at, true
-			fallthrough
-		default:
-			st.Conn = place[c]
-			used[place[c]] = i + 1
-		}
-		s.Steps = append(s.Steps, st)
-	}
-	return s
-}
 
 // short is the number of steps up to which it does not pay to look for an end and a beginning.
 const short = 6

@@ -71,7 +71,7 @@ func (p *prober) fires(ctx context.Context, s *Script, fresh bool) bool {
 	g := gaugeOf(p.want)
 	switch {
 	case g.oracle == p.want.oracle && g.signature == p.want.signature && f.proc != nil:
-		if fresh && f.own || f.sick {
+		if (fresh || !p.known) && f.own || f.sick { // it may hold all that it can already
 			f.renew(ctx)
 			p.known = false
 		}

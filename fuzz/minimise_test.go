@@ -3,12 +3,8 @@ package fuzz
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/mqlab/mqlab/codec"
 )
@@ -277,48 +273,6 @@ func TestMinimiseProves(t *testing.T) {
 	}
 	if m.best != m.proven {
 		t.Error("the result is not proven")
-	}
-}
-
-// TestHeld holds that a connection stays open until its place is needed, and that what a script does at the same time it
-// still does.
-func TestHeld(t *testing.T) {
-	s, err := ReadScript(strings.NewReader(scriptMagic + `
-version 5.0
-c0 open
-c0 send c000
-c0 drop
-c0 open
-c1 open
-c0 send d000
-c0 close
-c1 send e000
-pause 1ms
-c0 open
-c0 open
-c0 send f000
-c1 send 3000
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	h := held(s)
-	for _, st := range h.Steps {
-		line := fmt.Sprintf("c%d %s", st.Conn, st.Op)
-		if len(st.Bytes) > 0 {
-			line += fmt.Sprintf(" %x", st.Bytes[0])
-		}
-		got = append(got, line)
-	}
-	want := []string{
-		"c0 open", "c0 send c0", "c1 open", "c2 open", "c1 send d0", "c2 send e0", "c0 pause", "c3 open", "c0 open", "c0 send f0", "c2 send 30",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if len(s.Steps) != 13 {
-		t.Error("the original was changed")
 	}
 }
 

@@ -49,6 +49,7 @@ const (
 	leakWait    = 5 * time.Second
 	huntBudget  = 45 * time.Second
 	huntBatch   = 40
+	huntRepeat  = 8 // of steps, in every other batch
 	warmUp      = 3 // measurements for the base line of what servers start lazily
 	exact       = 5 // a gauge that is suspect from so little on has its base line at once
 	stages      = 5 // measurements that have to show growth, three while it is looked for
@@ -174,12 +175,15 @@ func (f *fuzzer) hunt(ctx context.Context, g *gauge) *Script {
 	pool := suspects(f.rings)
 	gen := NewGenerator(f.cfg.Seed^0x5bd1e995, GenConfig{Versions: f.cfg.Versions, Prefix: "w0", Username: f.cfg.Username, Password: f.cfg.Password, Light: f.cfg.Light})
 	f.renew(ctx)
-	for ctx.Err() == nil && !f.sick {
+	for capping := false; ctx.Err() == nil && !f.sick; {
 		batch := pool[:min(len(pool), huntBatch)]
 		pool = pool[len(batch):]
 		for len(batch) < huntBatch {
 			s, _ := f.next(gen)
 			batch = append(batch, s)
+		}
+		if capping = !capping; capping { // many more scripts in the time, and none that fills at once what has a bound
+			batch = capped(batch, huntRepeat)
 		}
 		if f.batchGrows(ctx, g, batch) {
 			if s := f.narrow(ctx, g, batch); s != nil {

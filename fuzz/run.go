@@ -76,6 +76,7 @@ type fuzzer struct {
 	own     bool     // proc was started here and can be started again
 	started time.Time
 	sum     *Summary
+	lag     lag
 	far     time.Duration // round trip
 
 	execs, packets, received, bytes atomic.Int64

@@ -24,14 +24,28 @@ func (f *fuzzer) known(t *trouble) bool {
 
 // found records a trouble, confirms it and makes its script smaller. before is what may have to be sent first.
 func (f *fuzzer) found(ctx context.Context, t *trouble, s *Script, before ...*Script) {
+	var o outcome
+	settle := func() {
+		if s != nil && (f.own || !f.sick || t.oracle.Class() == "rule") {
+			o = f.settleFinding(ctx, s, t, before)
+		}
+	}
+	if f.starved(t) { // only a replay can tell
+		if settle(); o.hits == 0 {
+			f.slow++
+			f.tell(Event{Note: "a bystander was not served for a while, and this machine was late itself: " + t.title})
+			return
+		}
+		if x := f.record(t, s); x != nil {
+			f.conclude(x, t, o)
+		}
+		return
+	}
 	x := f.record(t, s)
 	if x == nil {
 		return
 	}
-	var o outcome
-	if s != nil && (f.own || !f.sick || t.oracle.Class() == "rule") {
-		o = f.settleFinding(ctx, s, t, before)
-	}
+	settle()
 	f.conclude(x, t, o)
 }
 
@@ -141,9 +155,9 @@ func (f *fuzzer) settleFinding(ctx context.Context, s *Script, t *trouble, befor
 	if tries > 1 {
 		most = 3
 	}
-	for _, s := range []*Script{s, whole} { // or it depends on how soon the target sees that a client has gone
-		if h := held(s); !alone && s != nil && again(h, 2) {
-			o.script, alone = h, true
+	for _, s := range []*Script{held(s), held(whole), storm(s)} { // or it depends on when the target sees that a client has come or gone
+		if !alone && f.own && s != nil && t.oracle.Class() != "rule" && again(s, 2) {
+			o.script, alone = s, true
 		}
 	}
 	if alone && f.cfg.Minimise > 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -36,6 +37,11 @@ func (f *fuzzer) watch(user, run context.Context, done <-chan struct{}) {
 		defer weigh.Stop()
 		measure = weigh.C
 	}
+	measuring, enough := context.WithCancel(run)
+	var meter sync.WaitGroup
+	meter.Go(func() { f.lag.measure(measuring) })
+	defer meter.Wait()
+	defer enough()
 	gone := f.gone()
 	for n := 0; ; n++ {
 		select {
@@ -170,7 +176,7 @@ func (f *fuzzer) examine(ctx context.Context, wait time.Duration) *trouble {
 	if lost := f.loss(ctx, t, wait); lost != nil {
 		return lost
 	}
-	return t
+	return f.outlast(ctx, t, wait)
 }
 
 // deaf says whether nobody listens any more: three attempts a second apart.
