@@ -50,6 +50,7 @@ func (w *worker) consume(c *client, b []byte) {
 	if c.replies != nil {
 		w.reply(c)
 	}
+	w.tick() // what was read is done with its own instant
 	if c.state == stateReady && len(c.emitters) > 0 {
 		w.pump(c)
 		return

@@ -34,6 +34,7 @@ func dialSocket(to netip.AddrPort, path string, source netip.Addr) (int, error) 
 	}
 	if path == "" {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) // where it fails, arrivals are told when they are read
 		if source.IsValid() {
 			if err := bindSource(fd, source); err != nil {
 				unix.Close(fd)
@@ -75,6 +76,44 @@ func socketError(fd int) error {
 		return syscall.Errno(n)
 	}
 	return nil
+}
+
+// arrivals reads sockets that were dialled here, with the instant at which the system took in what was read last.
+type arrivals struct {
+	hdr     unix.Msghdr
+	iov     unix.Iovec
+	control [64]byte // aligned, as what is in front of it is
+}
+
+// read is readSocket with a stamp in nanoseconds of the wall clock; 0 where the system gives none.
+func (a *arrivals) read(fd int, b []byte) (n int, stamp int64, err error) {
+	a.iov.Base = unsafe.SliceData(b)
+	a.iov.SetLen(len(b))
+	a.hdr.Iov, a.hdr.Iovlen = &a.iov, 1
+	a.hdr.Control = &a.control[0]
+	for {
+		a.hdr.SetControllen(len(a.control))
+		n, _, e := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&a.hdr)), unix.MSG_DONTWAIT)
+		if e == unix.EINTR {
+			continue
+		}
+		if e != 0 {
+			return 0, 0, e
+		}
+		return int(n), a.stamp(), nil
+	}
+}
+
+func (a *arrivals) stamp() int64 {
+	const size = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.Timespec{}))
+	if int(a.hdr.Controllen) < size {
+		return 0
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&a.control[0]))
+	if h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_TIMESTAMPNS {
+		return 0
+	}
+	return (*unix.Timespec)(unsafe.Pointer(&a.control[unix.SizeofCmsghdr])).Nano()
 }
 
 // readSocket and writeSocket do not block, so the scheduler need not know of them.

@@ -15,7 +15,8 @@ const (
 	readBuffer  = 64 << 10
 	writeBatch  = 64 << 10 // of one client before others have their turn
 	fireBatch   = 256      // timers before sockets have their turn
-	dialsAtOnce = 64       // of all workers: connections not yet accepted; more would overflow the backlog of common servers
+	lazyWait    = int64(250 * time.Microsecond)
+	dialsAtOnce = 64 // of all workers: connections not yet accepted; more would overflow the backlog of common servers
 )
 
 // worker is an event loop on a thread of its own with a share of the clients. Everything of a client happens on it: there
@@ -30,11 +31,14 @@ type worker struct {
 	stop    bool
 
 	now   int64 // nanoseconds since the plan began
+	wall  int64 // the wall clock when the plan began, as of the last round
+	lazy  bool  // what arrives waits for the next timer that is near: it is stamped by the system, and nobody waits for an answer
 	t0    int64 // when the first message is due; never while connecting
 	end   int64 // when the last one is
 	phase int   // of now
 
 	read  []byte
+	from  arrivals
 	out   []byte // what is being written to one client
 	acts  []session.Action[message]
 	ready []*client // have more to read or to publish
@@ -81,7 +85,7 @@ func newWorker(p *plan, index int) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{
-		p: p, index: index, poll: poll, t0: never, end: never, read: make([]byte, readBuffer), out: make([]byte, 0, writeBatch+4096),
+		p: p, index: index, poll: poll, lazy: !p.closed, t0: never, end: never, read: make([]byte, readBuffer), out: make([]byte, 0, writeBatch+4096),
 		blocked: map[*client]struct{}{}, events: make([]phaseEvents, len(p.phases)),
 		st: newStats(len(p.groups), len(p.phases)), spare: newStats(len(p.groups), len(p.phases)),
 	}
@@ -100,6 +104,14 @@ func newWorker(p *plan, index int) (*worker, error) {
 
 func (w *worker) tick() { w.now = int64(time.Since(w.p.began)) }
 
+// backTo sets now to the instant of a stamp, so that what arrived counts from then, however late it is read. A stamp that
+// lies ahead or far back tells of a wall clock that was set, and of nothing else.
+func (w *worker) backTo(stamp int64) {
+	if at := stamp - w.wall; stamp != 0 && at < w.now && w.now-at < int64(time.Second) {
+		w.now = at
+	}
+}
+
 // run is the loop. It ends when a command has set stop.
 func (w *worker) run() {
 	// The thread ends with the goroutine, which never gives it back: its timer slack is not for others.
@@ -107,7 +119,9 @@ func (w *worker) run() {
 	w.poll.prepare()
 	handle := w.event
 	for !w.stop {
-		w.tick()
+		now := time.Now()
+		w.now = int64(now.Sub(w.p.began))
+		w.wall = now.UnixNano() - w.now
 		w.box.take(w)
 		w.fire()
 		w.serveReady()
@@ -117,6 +131,10 @@ func (w *worker) run() {
 			if timeout = w.timers.next(); timeout != never {
 				w.tick()
 				timeout -= w.now
+				if w.lazy && 0 < timeout && timeout <= lazyWait && len(w.blocked) == 0 {
+					w.poll.pause(timeout)
+					timeout = 0
+				}
 			}
 		}
 		if err := w.poll.wait(timeout, handle); err != nil {
@@ -208,7 +226,7 @@ func (w *worker) readSome(c *client, closing bool) {
 	}
 	c.unread = false
 	for range 8 {
-		n, err := readSocket(c.fd, w.read)
+		n, stamp, err := w.from.read(c.fd, w.read)
 		switch {
 		case err == errAgain:
 			return
@@ -219,7 +237,10 @@ func (w *worker) readSome(c *client, closing bool) {
 			w.broken(c, nil)
 			return
 		}
+		w.tick()
+		w.backTo(stamp)
 		w.receive(c, w.read[:n])
+		w.tick()
 		if c.fd < 0 || n < len(w.read) && !closing {
 			return
 		}
