@@ -77,7 +77,8 @@ type executor struct {
 	wake  chan struct{}
 	timer *time.Timer
 	acks  []byte
-	chunk []byte    // of a burst
+	chunk []byte // of a burst
+	runs  int
 	end   time.Time // of the budget
 	res   result
 }
@@ -93,8 +94,13 @@ func newExecutor(dial Dial) *executor {
 	return x
 }
 
-// readSize is what a connection reads at once. Packets beyond it are rare, and each of them costs larger buffers.
-const readSize = 64 << 10
+// What a connection reads at once. Packets beyond that cost larger buffers each time, so that an executor of many scripts
+// takes the large one; for a few scripts it would cost more than it saves.
+const (
+	readSize  = 4 << 10
+	readLarge = 64 << 10
+	manyRuns  = 20
+)
 
 // roundTrip makes waits long enough for a target that far away.
 func (x *executor) roundTrip(d time.Duration) {
@@ -107,6 +113,11 @@ func (x *executor) run(ctx context.Context, s *Script) *result {
 	r := &x.res
 	*r = result{states: r.states[:0], edges: r.edges[:0]}
 	x.end = time.Now().Add(x.budget)
+	if x.runs++; x.runs == manyRuns {
+		for _, w := range x.wires {
+			w.r = codec.NewReader(nil, readLarge)
+		}
+	}
 	var batch *link
 	for i := range s.Steps {
 		if ctx.Err() != nil || r.dialErr != nil {
