@@ -72,7 +72,7 @@ var quantities = []quantity{
 		},
 	},
 	{
-		gauge{oracle: OracleMemory, signature: "heap under $SYS", title: "the memory that the target says it has in use grows with every run of the script", show: ui.Bytes, suspect: 8 << 20, jump: 256 << 10, runs: 12, each: 128 << 10},
+		gauge{oracle: OracleMemory, signature: "heap under $SYS", title: "the memory that the target says it has in use grows with every run of the script", show: ui.Bytes, suspect: 64 << 20, jump: 256 << 10, runs: 12, each: 128 << 10},
 		[]string{"$SYS/broker/heap/current"}, // mosquitto
 	},
 }
@@ -241,11 +241,16 @@ func (m *sysMonitor) plain(at string) bool {
 	return strings.HasPrefix(at, "$SYS/brokers/+/stats/")
 }
 
-// next says when the next round of messages is expected; false where nobody knows.
-func (m *sysMonitor) next() (at time.Time, interval time.Duration, ok bool) {
+// next says when the next round of messages is expected after a time; false where nobody knows. A round may be left out:
+// some brokers do not tell what has not changed.
+func (m *sysMonitor) next(after time.Time) (at time.Time, interval time.Duration, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.first.Add(m.interval), m.interval, m.interval > 0
+	if m.interval <= 0 {
+		return after, 0, false
+	}
+	gone := max(0, after.Sub(m.first)/m.interval)
+	return m.first.Add((gone + 1) * m.interval), m.interval, true
 }
 
 // heard waits for a round of messages that begins after a time, and for its end.

@@ -44,11 +44,11 @@ const (
 	sysTries     = 12                    // visits to a broker, to see what it counts
 	sysMinBatch  = 40
 	sysMaxBatch  = 1000
-	sysReports   = 24 // that a search may wait for
+	sysReports   = 10 // that a search may wait for
 	narrowRuns   = 2  // of scripts of which each run is to leave something
 	sysShortHunt = 20 * time.Second
 	sysNarrow    = 45 * time.Second
-	sysLongHunt  = 4 * time.Minute
+	sysLongHunt  = 2 * time.Minute
 )
 
 // close ends the subscription.
@@ -70,14 +70,8 @@ func (f *fuzzer) sysDue(ctx context.Context) bool {
 	if now.Before(y.due) || !y.mon.speaks() {
 		return false
 	}
-	next, interval, ok := y.mon.next()
-	if !ok {
-		return false
-	}
-	for next.Before(now) { // a round in which nothing has changed is not told
-		next = next.Add(interval)
-	}
-	return next.Sub(now) < max(y.lead, sysLead)
+	next, _, ok := y.mon.next(now)
+	return ok && next.Sub(now) < max(y.lead, sysLead)
 }
 
 // sysOpen subscribes, and forgets what another process has said.
@@ -106,10 +100,7 @@ func (f *fuzzer) weighSys(ctx context.Context) {
 		return
 	}
 	began := time.Now()
-	next, interval, _ := y.mon.next()
-	for next.Before(began) {
-		next = next.Add(interval)
-	}
+	next, interval, _ := y.mon.next(began)
 	f.scrub(ctx)
 	f.scrubNames(ctx)
 	took := time.Since(began)
@@ -168,7 +159,7 @@ func (f *fuzzer) pursueSys(ctx context.Context, q *quantity, at string, now int6
 		f.tell(Event{Note: fmt.Sprintf("%s counts what ever came, not what is there: it is not looked at any more", at)})
 		return
 	}
-	_, interval, _ := y.mon.next()
+	_, interval, _ := y.mon.next(time.Now())
 	limit := min(max(sysShortHunt, sysReports*interval), sysLongHunt)
 	budget, cancel := context.WithTimeout(ctx, limit)
 	batch, last := f.huntSys(budget, q, float64(grew)/float64(max(1, f.execs.Load()-y.execs)))
@@ -247,7 +238,7 @@ func (f *fuzzer) sysLevel(ctx context.Context, q *quantity) (int64, bool) {
 		}
 	}
 	wait := sysLongest
-	if _, interval, ok := y.mon.next(); ok {
+	if _, interval, ok := y.mon.next(time.Now()); ok {
 		wait = 2*interval + sysInitial
 	}
 	if !f.sysQuiet(ctx, wait) {
@@ -399,7 +390,7 @@ func (f *fuzzer) foundSys(ctx context.Context, t *trouble, s *Script, interval t
 // stays says whether a quantity does not go down by itself, some servers taking their time.
 func (f *fuzzer) stays(ctx context.Context, q *quantity) bool {
 	before, ok := f.sysLevel(ctx, q)
-	_, interval, _ := f.sys.mon.next()
+	_, interval, _ := f.sys.mon.next(time.Now())
 	f.wait(ctx, min(max(10*interval, sysComesBack/5), sysComesBack))
 	after, ok2 := f.sysLevel(ctx, q)
 	return ok && ok2 && before-after < q.each
