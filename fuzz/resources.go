@@ -52,6 +52,7 @@ const (
 	huntRepeat  = 8 // of steps, in every other batch
 	warmUp      = 3 // measurements for the base line of what servers start lazily
 	exact       = 5 // a gauge that is suspect from so little on has its base line at once
+	collected   = 4 // times as many runs have to show that descriptors or threads are not closed late, but never
 	stages      = 5 // measurements that have to show growth, three while it is looked for
 )
 
@@ -322,8 +323,12 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh, qui
 		t.detail = []string{"after the script, with all its connections closed, the target used more than a quarter of a processor, and next to nothing before"}
 		return &t
 	}
+	runs, each := g.runs, g.each
+	if g.oracle == OracleLeak && !quick { // a runtime that collects garbage may close what it finds there
+		runs, each = collected*runs, collected*each
+	}
 	run := func() (int64, bool) {
-		for range g.runs {
+		for range runs {
 			if x.run(ctx, s).dialErr != nil {
 				f.sick = true
 				return 0, false
@@ -341,14 +346,14 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh, qui
 		if !ok {
 			return nil
 		}
-		if i > 0 && n-levels[i-1] >= g.each && g.oracle == OracleLeak {
+		if i > 0 && n-levels[i-1] >= each && g.oracle == OracleLeak {
 			wait := f.comesBack
 			if quick {
 				wait = f.briefly
 			}
-			n = min(n, wait(ctx, g, levels[i-1]+g.each-1))
+			n = min(n, wait(ctx, g, levels[i-1]+each-1))
 		}
-		if i > 0 && n-levels[i-1] < g.each {
+		if i > 0 && n-levels[i-1] < each {
 			return nil
 		}
 		levels = append(levels, n)
@@ -357,6 +362,6 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh, qui
 	for _, n := range levels {
 		shown = append(shown, g.show(n))
 	}
-	t.detail = []string{fmt.Sprintf("%s of the target, all connections closed, each time after %d further runs of the script: %s", g.signature, g.runs, strings.Join(shown, ", "))}
+	t.detail = []string{fmt.Sprintf("%s of the target, all connections closed, each time after %d further runs of the script: %s", g.signature, runs, strings.Join(shown, ", "))}
 	return &t
 }
