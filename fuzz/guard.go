@@ -31,8 +31,9 @@ type guard struct {
 	one, two           int // the last message that arrived at QoS 1 and 2
 	due                int // acknowledgements that the publisher waits for
 	fresh              int
-	missing            int  // the message that lost gave up
-	arrived            bool // it came all the same
+	missing            int           // the message that lost gave up
+	arrived            bool          // it came all the same
+	took               time.Duration // of the opening, without the versions that the target does not serve
 }
 
 // guardConn is one connection of a guard.
@@ -59,7 +60,9 @@ func openGuard(ctx context.Context, dial Dial, username, password string, wait t
 	var err error
 	for _, v := range []codec.Version{codec.V5, codec.V4, codec.V31} {
 		g := &guard{dial: dial, username: username, password: password, version: v, qos2: true, retained: true}
+		began := time.Now()
 		if err = g.begin(ctx, wait); err == nil {
+			g.took = time.Since(began)
 			return g, nil
 		}
 		g.close()

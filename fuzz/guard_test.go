@@ -2,6 +2,7 @@ package fuzz
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mqlab/mqlab/broker"
+	"github.com/mqlab/mqlab/codec"
 )
 
 // TestGuardTakesLateAnswers holds that a bystander that was told to wait no longer takes the answer when it comes: a
@@ -91,4 +93,32 @@ func (c *cutConn) Read(b []byte) (int, error) {
 		c.stop = -1
 	}
 	return n, err
+}
+
+// How far away a target is does not depend on how long it ignored a version that it does not speak.
+func TestGuardTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := broker.New(broker.Config{})
+		defer b.Close()
+		dials := 0
+		dial := func(context.Context) (net.Conn, error) {
+			if dials++; dials > 1 {
+				return b.Dial()
+			}
+			near, far := net.Pipe()
+			go func() {
+				_, _ = io.Copy(io.Discard, far)
+				_ = far.Close()
+			}()
+			return near, nil
+		}
+		g, err := openGuard(t.Context(), dial, "", "", 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.close()
+		if g.version != codec.V4 || g.took >= time.Second {
+			t.Errorf("version %s, the opening took %v", g.version, g.took)
+		}
+	})
 }

@@ -40,10 +40,14 @@ func playTarget(role string) int {
 	}
 	b := broker.New(broker.Config{})
 	go func() {
+		n := 0
 		for {
 			nc, err := l.Accept()
 			if err != nil {
 				return
+			}
+			if n++; role == "fragile" && n == 3 && !hadRun() {
+				os.Exit(4)
 			}
 			go serveFlawed(b, nc, role)
 		}
@@ -54,9 +58,24 @@ func playTarget(role string) int {
 	return 0
 }
 
+// onceEnv names the environment variable with the name of a file that says that a target has run before.
+const onceEnv = "MQLAB_FUZZ_ONCE"
+
+// hadRun reports whether it was called in another run of the target, and leaves word of this one.
+func hadRun() bool {
+	_, err := os.Stat(os.Getenv(onceEnv))
+	_ = os.WriteFile(os.Getenv(onceEnv), nil, 0o600)
+	return err == nil
+}
+
 func serveFlawed(b *broker.Broker, nc net.Conn, role string) {
 	p := &peeked{Conn: nc}
 	if _, err := nc.Read(p.first[:]); err == nil && p.first[0] == 0xF0 {
+		if role == "slowly" {
+			fmt.Fprintf(os.Stderr, "panic: late\n\ngoroutine 7 [running]:\nexample.com/planted.slowly(0xc0)\n\t/x.go:1 +0x1\n\n")
+			time.AfterFunc(100*time.Millisecond, func() { os.Exit(5) })
+			return
+		}
 		if role == "recovers" {
 			defer func() {
 				fmt.Fprintln(os.Stderr, "panic:", recover())
@@ -151,6 +170,54 @@ func TestProcessDies(t *testing.T) {
 	}
 	if _, err := os.Stat(p.dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
+// A target that has written a trace and is about to end has died of it.
+func TestTraceAndDeath(t *testing.T) {
+	for role, want := range map[string]struct {
+		title   string
+		lingers time.Duration
+	}{
+		"slowly":   {"the target died: exit status 5", time.Minute},
+		"recovers": {"the target writes a stack trace and lives on", time.Millisecond},
+	} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			f := &fuzzer{proc: startPlayed(t, role), lingers: want.lingers}
+			if d := f.dead(); d != nil {
+				t.Fatal(d.title)
+			}
+			poke(t, f.proc)
+			deadline := time.After(time.Minute)
+			var got *trouble
+			for got == nil {
+				select {
+				case <-deadline:
+					t.Fatalf("nothing was seen in %q", f.proc.Stderr())
+				case <-time.After(5 * time.Millisecond):
+					got = f.dead()
+				}
+			}
+			if !strings.HasPrefix(got.title, want.title) || got.oracle != OracleDied {
+				t.Errorf("%s %s, want %s", got.oracle, got.title, want.title)
+			}
+		})
+	}
+}
+
+// A target that dies of an ordinary client the first time is started again.
+func TestFragileTarget(t *testing.T) {
+	t.Parallel()
+	target := played("fragile")
+	target.Env = append(target.Env, onceEnv+"="+filepath.Join(t.TempDir(), "once"))
+	f, err := newFuzzer(t.Context(), Config{Target: target, Workers: 1, Patience: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.stop()
+	if n := f.proc.Starts(); n != 2 {
+		t.Errorf("%d starts, want 2", n)
 	}
 }
 

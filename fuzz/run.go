@@ -108,8 +108,10 @@ type fuzzer struct {
 	measure resources
 	sys     sysState
 
-	left  leavings
-	cover *coverage // nil: nobody looks
+	left     leavings
+	survived map[string]bool // signatures of stack traces that the target lived on after
+	lingers  time.Duration   // how long a target may take to end after a stack trace
+	cover    *coverage       // nil: nobody looks
 }
 
 // alarm is what a worker tells the goroutine that watches.
@@ -135,7 +137,7 @@ func Run(ctx context.Context, cfg Config) (*Summary, error) {
 
 // newFuzzer starts and reaches the target.
 func newFuzzer(ctx context.Context, cfg Config) (*fuzzer, error) {
-	f := &fuzzer{cfg: cfg, alarms: make(chan alarm, 64), findings: map[string]*Finding{}, corpus: newCorpus()}
+	f := &fuzzer{cfg: cfg, alarms: make(chan alarm, 64), findings: map[string]*Finding{}, corpus: newCorpus(), lingers: traceWait}
 	c := &f.cfg
 	if c.Seed == 0 {
 		c.Seed = rand.Uint64() >> 1
@@ -164,23 +166,10 @@ func newFuzzer(ctx context.Context, cfg Config) (*fuzzer, error) {
 			c.Name = transport.Redact(c.Target.URL)
 		}
 	}
-	began := time.Now()
-	var err error
-	if f.guard, err = openGuard(ctx, f.dial, c.Username, c.Password, c.Patience); err != nil {
+	far, err := f.meet(ctx)
+	if err != nil {
 		f.stop()
-		return nil, fmt.Errorf("the target %s does not serve an ordinary client: %w; see that it runs and that user name and password are right", c.Name, err)
-	}
-	far := time.Since(began) / 7 // round trips of an opening
-	if t := f.guard.round(c.Patience); t != nil {
-		f.stop()
-		return nil, fmt.Errorf("the target %s does not serve an ordinary client: %s", c.Name, t.title)
-	}
-	if t := f.guard.probe(ctx, c.Patience); t != nil {
-		f.guard.retained = false // the rest must do
-		if t := f.guard.probe(ctx, c.Patience); t != nil {
-			f.stop()
-			return nil, fmt.Errorf("the target %s does not serve an ordinary client: %s", c.Name, t.title)
-		}
+		return nil, err
 	}
 	if len(c.Versions) == 0 {
 		c.Versions = f.admitted(ctx)
@@ -242,6 +231,54 @@ func (f *fuzzer) reach(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// meet sees that the target serves an ordinary client, and returns how far away it is. A target that dies of one now and
+// then is given several tries: scripts will say more about it.
+func (f *fuzzer) meet(ctx context.Context) (time.Duration, error) {
+	for try := 1; ; try++ {
+		far, err := f.greet(ctx)
+		if err == nil || !f.own || ctx.Err() != nil {
+			return far, err
+		}
+		t := f.dying(ctx)
+		if t == nil {
+			return 0, err
+		}
+		if err = fmt.Errorf("%w; %s", err, t.title); try == tries {
+			return 0, err
+		}
+		if f.guard != nil {
+			f.guard.close()
+			f.guard = nil
+		}
+		if rerr := f.proc.Restart(ctx); rerr != nil {
+			return 0, errors.Join(err, rerr)
+		}
+	}
+}
+
+// tries is how often a target is started that dies of an ordinary client.
+const tries = 5
+
+// greet sends the bystanders, and a client that comes and goes.
+func (f *fuzzer) greet(ctx context.Context) (time.Duration, error) {
+	c := &f.cfg
+	var err error
+	if f.guard, err = openGuard(ctx, f.dial, c.Username, c.Password, c.Patience); err != nil {
+		return 0, fmt.Errorf("the target %s does not serve an ordinary client: %w; see that it runs and that user name and password are right", c.Name, err)
+	}
+	far := f.guard.took / 7 // round trips of an opening
+	if t := f.guard.round(c.Patience); t != nil {
+		return 0, fmt.Errorf("the target %s does not serve an ordinary client: %s", c.Name, t.title)
+	}
+	if t := f.guard.probe(ctx, c.Patience); t != nil {
+		f.guard.retained = false // the rest must do
+		if t := f.guard.probe(ctx, c.Patience); t != nil {
+			return 0, fmt.Errorf("the target %s does not serve an ordinary client: %s", c.Name, t.title)
+		}
+	}
+	return far, nil
 }
 
 // admitted returns the versions under which the target admits a client: not to serve one is no fault.

@@ -18,6 +18,7 @@ const (
 	firstWait   = 400 * time.Millisecond
 	deafPause   = time.Second // between two attempts to reach a target that does not listen
 	deafTries   = 3
+	traceWait   = 2 * time.Second        // between a stack trace and the end of the process that wrote it
 	dyingWait   = 300 * time.Millisecond // between the loss of connections and the end of a process
 	returnWait  = 30 * time.Second       // for a live target to come back
 	blameBudget = 40 * time.Second
@@ -116,14 +117,25 @@ func (f *fuzzer) dead() *trouble {
 	if f.proc == nil {
 		return nil
 	}
-	if d, died := f.proc.Died(); died {
-		text := d.Trace
-		if text == "" {
-			text = d.Stderr
-		}
-		return &trouble{oracle: OracleDied, signature: d.Signature, title: "the target died: " + d.String(), stderr: text, vague: d.Trace == ""}
+	if t := f.ended(); t != nil {
+		return t
 	}
 	for _, tr := range f.proc.Traces() {
+		if sig := tr.Signature(); !f.survived[sig] { // most runtimes write before they end
+			t := time.NewTimer(f.lingers)
+			select {
+			case <-f.proc.Done():
+			case <-t.C:
+			}
+			t.Stop()
+			if t := f.ended(); t != nil {
+				return t
+			}
+			if f.survived == nil {
+				f.survived = map[string]bool{}
+			}
+			f.survived[sig] = true
+		}
 		// What a runtime has caught may be its way to log; what a sanitizer says or a Go program does not survive is not.
 		return &trouble{
 			oracle: OracleDied, signature: tr.Signature(), title: "the target writes a stack trace and lives on: " + tr.Message, stderr: tr.Text,
@@ -131,6 +143,19 @@ func (f *fuzzer) dead() *trouble {
 		}
 	}
 	return nil
+}
+
+// ended says how the process ended.
+func (f *fuzzer) ended() *trouble {
+	d, died := f.proc.Died()
+	if !died {
+		return nil
+	}
+	text := d.Trace
+	if text == "" {
+		text = d.Stderr
+	}
+	return &trouble{oracle: OracleDied, signature: d.Signature, title: "the target died: " + d.String(), stderr: text, vague: d.Trace == ""}
 }
 
 // dying waits a moment for the end of a process whose connections were lost.
