@@ -46,8 +46,7 @@ type session struct {
 	ended      bool // the connection
 	torn       bool // by half a packet, behind which nothing can be understood
 	rounds     int
-	mute       int // fences that were not answered, in a row
-	base       int64
+	mute       int    // fences that were not answered, in a row
 	seen       uint64 // what the client did in this exchange
 	last       uint64 // and in the one before
 	did        []byte // types that were sent, and edits
