@@ -105,7 +105,7 @@ func look(ctx context.Context, b old, cmd string, seed uint64, limit time.Durati
 		out = filepath.Join(out, b.name)
 	}
 	sum, err := fuzz.Run(ctx, fuzz.Config{
-		Target: fuzz.Target{Cmd: cmd, Ready: time.Minute}, Name: b.name + " " + b.version, Seed: seed, Time: limit, Out: out,
+		Target: fuzz.Target{Cmd: cmd, Ready: time.Minute}, Seed: seed, Time: limit, Out: out,
 		Events: func(e fuzz.Event) {
 			if e.Finding != nil && e.Finding.Tried > 0 {
 				fmt.Fprintf(stderr, "%s: %s %s after %s, %s\n", b.name, e.Finding.Oracle, e.Finding.Signature,
