@@ -120,29 +120,32 @@ func (f *fuzzer) dead() *trouble {
 	if t := f.ended(); t != nil {
 		return t
 	}
-	for _, tr := range f.proc.Traces() {
-		if sig := tr.Signature(); !f.survived[sig] { // most runtimes write before they end
-			t := time.NewTimer(f.lingers)
-			select {
-			case <-f.proc.Done():
-			case <-t.C:
-			}
-			t.Stop()
-			if t := f.ended(); t != nil {
-				return t
-			}
-			if f.survived == nil {
-				f.survived = map[string]bool{}
-			}
-			f.survived[sig] = true
-		}
-		// What a runtime has caught may be its way to log; what a sanitizer says or a Go program does not survive is not.
-		return &trouble{
-			oracle: OracleDied, signature: tr.Signature(), title: "the target writes a stack trace and lives on: " + tr.Message, stderr: tr.Text,
-			warn: !slices.Contains([]string{"go panic", "asan", "ubsan", "valgrind"}, tr.Kind),
-		}
+	traces := f.proc.Traces()
+	if len(traces) == 0 {
+		return nil
 	}
-	return nil
+	tr := traces[0]
+	sig := tr.Signature()
+	if !f.survived[sig] { // most runtimes write before they end
+		t := time.NewTimer(f.lingers)
+		defer t.Stop()
+		select {
+		case <-f.proc.Done():
+		case <-t.C:
+		}
+		if t := f.ended(); t != nil {
+			return t
+		}
+		if f.survived == nil {
+			f.survived = map[string]bool{}
+		}
+		f.survived[sig] = true
+	}
+	// What a runtime has caught may be its way to log; what a sanitizer says or a Go program does not survive is not.
+	return &trouble{
+		oracle: OracleDied, signature: sig, title: "the target writes a stack trace and lives on: " + tr.Message, stderr: tr.Text,
+		warn: !slices.Contains([]string{"go panic", "asan", "ubsan", "valgrind"}, tr.Kind),
+	}
 }
 
 // ended says how the process ended.
