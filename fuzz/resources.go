@@ -96,7 +96,9 @@ func (f *fuzzer) weigh(ctx context.Context) {
 			}
 		}
 		grew := fmt.Sprintf("%s of the quiet target: %s, %s after the warm-up", g.signature, g.show(now), g.show(m.base[i]))
-		f.pursue(ctx, g, grew)
+		if g.oracle != OracleMemory || !f.sysFirst(ctx) {
+			f.pursue(ctx, g, grew)
+		}
 		m.count, m.base = 0, nil // the target is a fresh one
 		return
 	}

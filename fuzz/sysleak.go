@@ -32,7 +32,8 @@ type sysState struct {
 
 // Times and bounds around the reading of $SYS.
 const (
-	sysWarm      = 2 // samples for the base line
+	sysWarm      = 1 // samples for the base line
+	sysSure      = 4 // times what is suspect, which need not be seen again
 	sysFirm      = 2 // samples in a row that start a search
 	sysRounds    = 3 // of runs, behind the first one, that have to show growth
 	sysLead      = 400 * time.Millisecond
@@ -132,12 +133,23 @@ func (f *fuzzer) weighSys(ctx context.Context) {
 			y.over[q.signature] = 0
 			continue
 		}
-		if y.over[q.signature]++; y.over[q.signature] < sysFirm {
+		if y.over[q.signature]++; y.over[q.signature] < sysFirm && now-y.base[q.signature] < sysSure*q.suspect<<min(y.failed[q.signature], 16) {
 			continue
 		}
 		f.pursueSys(ctx, q, at, now)
 		return
 	}
+}
+
+// sysFirst looks for the cause of growing memory among what the target says it holds, where a search is shorter. It says
+// whether that has led to a search, after which the target is a fresh one.
+func (f *fuzzer) sysFirst(ctx context.Context) bool {
+	y := &f.sys
+	if !y.mon.alive() || y.samples == 0 || y.starts != f.restarts.Load() {
+		return false
+	}
+	f.weighSys(ctx)
+	return y.base == nil
 }
 
 // pursueSys looks for the script behind what grows, and records what it finds.
