@@ -305,6 +305,7 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh, qui
 	x.closeWait = 0
 	defer func() { x.closeWait = wait }()
 	t := *want
+	t.title = g.title
 	if g.oracle == OracleSpin {
 		if f.busy(ctx, weighSettle, idleShare) {
 			return nil

@@ -447,6 +447,7 @@ func (f *fuzzer) sysGrows(ctx context.Context, q *quantity, s *Script, want *tro
 		levels, shown = append(levels, n), append(shown, q.show(n))
 	}
 	t := *want
+	t.title = q.title
 	if !quick { // what grows by itself is nobody's doing
 		idle, ok := f.sysLevel(ctx, q)
 		if !ok || idle-levels[len(levels)-1] >= q.each {
