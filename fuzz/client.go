@@ -47,7 +47,8 @@ type clientFuzzer struct {
 	sum     *Summary
 
 	execs, packets, starts atomic.Int64
-	stubborn               atomic.Bool // it was met that it does not end
+	stubborn               atomic.Bool  // it was met that it does not end
+	over                   atomic.Int64 // how long the run took, in nanoseconds; 0 while it goes on
 
 	settling sync.Mutex // held while a finding is confirmed
 	events   sync.Mutex // one call of Events at a time
@@ -97,6 +98,8 @@ func RunClient(ctx context.Context, cfg ClientConfig) (*Summary, error) {
 		t := time.AfterFunc(cfg.Time, func() { cancel(nil) })
 		defer t.Stop()
 	}
+	// What is looked into at the end is no part of the run's time.
+	defer context.AfterFunc(run, func() { f.over.Store(int64(time.Since(f.began))) })()
 	var workers sync.WaitGroup
 	for i := range f.cfg.Workers {
 		workers.Go(func() {
@@ -302,8 +305,12 @@ func (f *clientFuzzer) learn(s *Script, r *result) {
 func (f *clientFuzzer) stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	elapsed := time.Since(f.began)
+	if over := f.over.Load(); over > 0 {
+		elapsed = time.Duration(over)
+	}
 	return Stats{
-		Elapsed: time.Since(f.began), Execs: f.execs.Load(), Packets: f.packets.Load(), Findings: len(f.sum.Findings), Restarts: int(f.starts.Load()),
+		Elapsed: elapsed, Execs: f.execs.Load(), Packets: f.packets.Load(), Findings: len(f.sum.Findings), Restarts: int(f.starts.Load()),
 		Corpus: len(f.corpus.entries), States: len(f.corpus.states), Edges: len(f.corpus.edges),
 	}
 }
