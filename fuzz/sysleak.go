@@ -173,6 +173,9 @@ func (f *fuzzer) pursueSys(ctx context.Context, q *quantity, at string, now int6
 	}
 	_, interval, _ := y.mon.next(time.Now())
 	limit := min(max(sysShortHunt, sysReports*interval), sysLongHunt)
+	if f.cfg.Time > 0 { // a suspicion is not to take all the time there is
+		limit = min(limit, max(f.cfg.Time/4, sysShortHunt, 5*interval))
+	}
 	budget, cancel := context.WithTimeout(ctx, limit)
 	batch, last := f.huntSys(budget, q, float64(grew)/float64(max(1, f.execs.Load()-y.execs)))
 	cancel()
