@@ -75,6 +75,7 @@ type clientTarget struct {
 	command []string
 	seen    profile
 	endless time.Duration
+	late    *lateness // of the suite, all through the run
 }
 
 // profile is what the client did when all it asked for was granted.
@@ -102,8 +103,9 @@ func RunClient(ctx context.Context, cfg ClientConfig) (*Report, error) {
 	}
 	r := &run{
 		cfg: cfg.config(rules.AnyVersion), id: runID(), features: map[Versions]*Features{}, numbers: map[jobKey]int{},
-		client: &clientTarget{command: cfg.Command, endless: cfg.Endless},
+		client: &clientTarget{command: cfg.Command, endless: cfg.Endless, late: newLateness()},
 	}
+	defer r.client.late.end()
 	started := time.Now()
 	v, err := r.acquaint(ctx)
 	if err != nil {

@@ -10,26 +10,29 @@ import (
 	"github.com/mqlab/mqlab/conformance"
 )
 
+type configuration struct {
+	name  string
+	cfg   broker.Config
+	short bool // judged where time is short, too
+}
+
 // configurations are capability sets that the standard allows a broker to announce, one
 // restriction at a time.
-var configurations = []struct {
-	name string
-	cfg  broker.Config
-}{
-	{"defaults", broker.Config{}},
-	{"QoS 0 only", broker.Config{MaximumQoS: broker.UpToQoS0}},
-	{"QoS up to 1", broker.Config{MaximumQoS: broker.UpToQoS1}},
-	{"no retained messages", broker.Config{RetainUnavailable: true}},
-	{"no wildcards", broker.Config{WildcardUnavailable: true}},
-	{"no shared subscriptions", broker.Config{SharedUnavailable: true}},
-	{"no subscription identifiers", broker.Config{SubscriptionIDsUnavailable: true}},
-	{"no topic aliases", broker.Config{TopicAliasMaximum: -1, NoOutboundAliases: true}},
-	{"Receive Maximum 1", broker.Config{ReceiveMaximum: 1}},
-	{"Maximum Packet Size 128", broker.Config{MaximumPacketSize: 128}},
-	{"Server Keep Alive 5 s", broker.Config{ServerKeepAlive: 5 * time.Second}}, // a slow machine must not be silent for longer
-	{"properties on every acknowledgement", broker.Config{AckProperties: true}},
-	{"sessions end with the connection", broker.Config{SessionExpiryMaximum: -1}},
-	{"empty Client Identifiers refused", broker.Config{EmptyClientIDRefused: true}},
+var configurations = []configuration{
+	{"defaults", broker.Config{}, false},
+	{"QoS 0 only", broker.Config{MaximumQoS: broker.UpToQoS0}, false},
+	{"QoS up to 1", broker.Config{MaximumQoS: broker.UpToQoS1}, false},
+	{"no retained messages", broker.Config{RetainUnavailable: true}, false},
+	{"no wildcards", broker.Config{WildcardUnavailable: true}, false},
+	{"no shared subscriptions", broker.Config{SharedUnavailable: true}, false},
+	{"no subscription identifiers", broker.Config{SubscriptionIDsUnavailable: true}, false},
+	{"no topic aliases", broker.Config{TopicAliasMaximum: -1, NoOutboundAliases: true}, true},
+	{"Receive Maximum 1", broker.Config{ReceiveMaximum: 1}, true},
+	{"Maximum Packet Size 128", broker.Config{MaximumPacketSize: 128}, false},
+	{"Server Keep Alive 5 s", broker.Config{ServerKeepAlive: 5 * time.Second}, false}, // a slow machine must not be silent for longer
+	{"properties on every acknowledgement", broker.Config{AckProperties: true}, true},
+	{"sessions end with the connection", broker.Config{SessionExpiryMaximum: -1}, false},
+	{"empty Client Identifiers refused", broker.Config{EmptyClientIDRefused: true}, false},
 }
 
 // TestBaselineConfigurations holds that nothing is said against the baseline broker, and nothing
@@ -49,6 +52,10 @@ func TestBaselineConfigurations(t *testing.T) {
 	}
 	slots := make(chan struct{}, 7)
 	var outcomes []chan outcome
+	configurations := configurations
+	if testing.Short() {
+		configurations = slices.DeleteFunc(slices.Clone(configurations), func(c configuration) bool { return !c.short })
+	}
 	for _, c := range configurations {
 		ch := make(chan outcome, 1)
 		outcomes = append(outcomes, ch)

@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -43,7 +44,8 @@ func dialMutant(t *testing.T, m *mutant.Mutant) func(context.Context) (net.Conn,
 	return p.Dial
 }
 
-// evidenceOf runs the checks of the mutant's rule and writes the evidence.
+// evidenceOf runs the checks of the mutant's rule and writes the evidence. There is none where the
+// checks did not find the breach in time.
 func evidenceOf(t *testing.T, m *mutant.Mutant, cfg conformance.Config) (*conformance.Report, []conformance.EvidenceFile) {
 	t.Helper()
 	v := m.Versions.Split()[0]
@@ -52,7 +54,7 @@ func evidenceOf(t *testing.T, m *mutant.Mutant, cfg conformance.Config) (*confor
 			cfg.Checks = append(cfg.Checks, c)
 		}
 	}
-	cfg.Dial, cfg.Versions, cfg.Evidence, cfg.Broker, cfg.Timeout = dialMutant(t, m), v, true, m.Broker, 2*time.Second
+	cfg.Dial, cfg.Versions, cfg.Evidence, cfg.Broker = dialMutant(t, m), v, true, m.Broker
 	rep, err := conformance.Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -60,9 +62,6 @@ func evidenceOf(t *testing.T, m *mutant.Mutant, cfg conformance.Config) (*confor
 	files, err := rep.WriteEvidence(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
-	}
-	if len(files) == 0 {
-		t.Fatal("the breach has no evidence")
 	}
 	return rep, files
 }
@@ -77,44 +76,71 @@ func mutantNamed(t *testing.T, name string) *mutant.Mutant {
 	return all[i]
 }
 
+// patience is how long what must happen is waited for, and again where the outcome is wrong: on a
+// busy machine a check may not be able to tell in a short time.
+var patience = []time.Duration{2 * time.Second, 6 * time.Second, patient}
+
 // Every exchange that is written for a mutant fails on it and passes on the baseline broker, and
 // every capture shows the packets of the transcript to another dissector.
 func TestEvidenceTellsMutantsFromTheBaseline(t *testing.T) {
 	t.Parallel()
 	tshark := findTshark(t)
+	names := sampled
+	if testing.Short() {
+		names = slices.DeleteFunc(slices.Clone(sampled), func(name string) bool { return slices.Index(sampled, name)%4 != 0 })
+	}
 	// They mostly wait, so many run at a time, whatever -parallel says.
 	slots := make(chan struct{}, 16)
 	var all sync.WaitGroup
 	defer all.Wait()
-	for _, name := range sampled {
+	for _, name := range names {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
 			t.Run(name, func(t *testing.T) {
 				m := mutantNamed(t, name)
-				rep, files := evidenceOf(t, m, conformance.Config{})
-				for _, f := range files {
-					if f.Scenario == "" || f.Why != "" {
-						t.Errorf("%s: %s", f.Check, f.Why)
-						continue
+				var problems []string
+				for _, timeout := range patience {
+					if problems = judgeEvidence(t, m, timeout, tshark); len(problems) == 0 {
+						return
 					}
-					x := loadExchange(t, f.Scenario)
-					b := broker.New(m.Broker)
-					t.Cleanup(func() { _ = b.Close() })
-					good := replay(t, x, func(context.Context) (net.Conn, error) { return b.Dial() })
-					if d := good.Departure(); d != nil {
-						t.Errorf("%s: the baseline departs at step %d, %s: %s", f.Check, d.Number, d.Step, d.Detail)
-					}
-					if bad := replay(t, x, dialMutant(t, m)); bad.Followed {
-						t.Errorf("%s: the mutant follows it", f.Check)
-					}
-					if tshark != "" {
-						compareCapture(t, tshark, f.Capture, rep.Check(f.Check, f.Version).Transcript)
-					}
+				}
+				for _, p := range problems {
+					t.Error(p)
 				}
 			})
 		})
 	}
+}
+
+// judgeEvidence works out the evidence of a mutant and returns what is wrong with it.
+func judgeEvidence(t *testing.T, m *mutant.Mutant, timeout time.Duration, tshark string) (problems []string) {
+	t.Helper()
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	rep, files := evidenceOf(t, m, conformance.Config{Timeout: timeout})
+	if len(files) == 0 {
+		bad("the breach has no evidence")
+	}
+	for _, f := range files {
+		if f.Scenario == "" || f.Why != "" {
+			bad("%s: %s", f.Check, f.Why)
+			continue
+		}
+		x := loadExchange(t, f.Scenario)
+		b := broker.New(m.Broker)
+		good := replay(t, x, timeout, func(context.Context) (net.Conn, error) { return b.Dial() })
+		_ = b.Close()
+		if d := good.Departure(); d != nil {
+			bad("%s: the baseline departs at step %d, %s: %s", f.Check, d.Number, d.Step, d.Detail)
+		}
+		if out := replay(t, x, timeout, dialMutant(t, m)); out.Followed {
+			bad("%s: the mutant follows it", f.Check)
+		}
+		if tshark != "" {
+			compareCapture(t, tshark, f.Capture, rep.Check(f.Check, f.Version).Transcript)
+		}
+	}
+	return problems
 }
 
 func loadExchange(t *testing.T, path string) *scenarios.Exchange {
@@ -131,9 +157,9 @@ func loadExchange(t *testing.T, path string) *scenarios.Exchange {
 	return x
 }
 
-func replay(t *testing.T, x *scenarios.Exchange, dial func(context.Context) (net.Conn, error)) *scenarios.Outcome {
+func replay(t *testing.T, x *scenarios.Exchange, timeout time.Duration, dial func(context.Context) (net.Conn, error)) *scenarios.Outcome {
 	t.Helper()
-	out, err := scenarios.Run(t.Context(), x, scenarios.RunConfig{Dial: dial, Timeout: 2 * time.Second})
+	out, err := scenarios.Run(t.Context(), x, scenarios.RunConfig{Dial: dial, Timeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +205,10 @@ func TestEvidenceKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	const password = "correct-horse"
 	m := mutantNamed(t, "ping/unanswered")
-	_, files := evidenceOf(t, m, conformance.Config{Username: "alice", Password: password})
+	_, files := evidenceOf(t, m, conformance.Config{Username: "alice", Password: password, Timeout: 2 * time.Second})
+	if len(files) == 0 {
+		t.Fatal("the breach has no evidence")
+	}
 	for _, f := range files {
 		for _, path := range []string{f.Scenario, f.Capture} {
 			text, err := os.ReadFile(path)

@@ -23,6 +23,11 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "flawed-client" {
 		os.Exit(flawedClient(os.Args[2], os.Args[3:]...))
 	}
+	// A program that was built with the race detector waits for a second at its end unless it is told
+	// not to, and many are started here.
+	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
+		panic(err)
+	}
 	flag.Parse()
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })

@@ -83,6 +83,7 @@ type CheckResult struct {
 	seen     map[string]int // how often the passive judge saw the server keep or break a rule
 	script   *T             // what ran, where evidence is asked for
 	evidence *evidence      // of a breach
+	again    bool           // it is undecided, and more time may settle it
 	crossing bool           // every breach depends on one connection's act being visible on another
 }
 

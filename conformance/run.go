@@ -204,10 +204,14 @@ func (c *CheckResult) merge(o *CheckResult) {
 }
 
 // settled runs one attempt, and another with settle pauses where its only breaches depend on
-// one connection's act being visible on another.
+// one connection's act being visible on another, or with more time where that may settle it.
 func (r *run) settled(ctx context.Context, j job, repetition int) *CheckResult {
 	res := r.attempt(ctx, j, 2*repetition)
-	if res.crossing && ctx.Err() == nil {
+	switch {
+	case ctx.Err() != nil:
+	case res.again:
+		return r.attempt(ctx, j, 2*repetition+1)
+	case res.crossing:
 		first := res
 		res = r.attempt(ctx, j, 2*repetition+1)
 		res.Attempts, res.Failed = 2, 1
@@ -258,7 +262,7 @@ func (r *run) skip(j job) *CheckResult {
 // newT returns what an attempt of the check acts through.
 func (r *run) newT(ctx context.Context, j job, attempt int) *T {
 	return &T{
-		run: r, check: j.check, version: j.version, attempt: attempt, ctx: ctx,
+		run: r, check: j.check, version: j.version, attempt: attempt, ctx: ctx, began: time.Now(),
 		transcript: peer.NewTranscript(r.cfg.secrets()...),
 		retained:   map[string]bool{}, sessions: map[string]bool{},
 	}
@@ -327,7 +331,7 @@ func (t *T) result(ended *stop) *CheckResult {
 	case ended != nil && ended.verdict == Errored, ended != nil && ended.verdict == BrokerDied:
 		res.Verdict, res.Reason, res.crossing = ended.verdict, ended.reason, false
 	case ended != nil && ended.reason != "" && res.Verdict < Warn:
-		res.Verdict, res.Reason = ended.verdict, ended.reason
+		res.Verdict, res.Reason, res.again = ended.verdict, ended.reason, t.hurried
 	case ended == nil && active == 0:
 		res.Verdict, res.Reason = Errored, "the check judged nothing"
 	}

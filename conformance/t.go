@@ -28,18 +28,19 @@ type T struct {
 	attempt int // even, and odd when the attempt before is repeated with settle pauses
 
 	ctx        context.Context
+	began      time.Time
 	transcript *peer.Transcript
 	findings   []Finding
 	conns      []*Conn
 	past       bool // something was written past a scripted connection
 	seq        int
+	hurried    bool // undecided, and more time may settle it
 
 	launched []*Client // where a client is checked
 
 	book    *judge.Book // what the passive judge knows of this check's sessions
 	watched []watched
 	over    atomic.Bool // nothing that happens any more is judged
-	late    *lateness   // of the suite itself, where pauses were measured
 
 	mu       sync.Mutex // guards the fields below: connections are used from several goroutines
 	retained map[string]bool
@@ -126,6 +127,30 @@ func (t *T) settle() {
 	if t.attempt%2 == 1 {
 		t.Wait(t.Patience(500 * time.Millisecond))
 	}
+}
+
+// unhurried is a time within which the suite itself has to act, longer where the attempt before did
+// not make it.
+func (t *T) unhurried(d time.Duration) time.Duration {
+	if t.attempt%2 == 1 {
+		d *= 4
+	}
+	return max(d, t.Patience(d).Round(time.Second))
+}
+
+// onceMore ends the check, as Inconclusive does, where the suite was too late to tell. The check is
+// repeated once, with more time.
+func (t *T) onceMore(format string, args ...any) {
+	t.hurried = true
+	t.Inconclusive(format, args...)
+}
+
+// lateness is that of the suite, where pauses are measured.
+func (t *T) lateness() *lateness {
+	if t.run.client == nil {
+		return nil
+	}
+	return t.run.client.late
 }
 
 // Inconclusive ends the check: right and wrong could not be told apart.

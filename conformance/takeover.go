@@ -78,21 +78,23 @@ var takeoverChecks = []Check{{
 	Run:      func(t *T) { t.delayedWillWithheld((*Conn).Drop) },
 }}
 
-// delayedWillWithheld lets a client with a delayed Will come back within the delay.
+// delayedWillWithheld lets a client with a delayed Will come back within the delay. Timers that count
+// whole seconds may end it almost a second early.
 func (t *T) delayedWillWithheld(leave func(*Conn)) {
 	id, topic, watcher, qos := t.ClientID(), t.Topic("w"), t.Connect(), t.mustArrive()
 	watcher.Subscribe(qos, topic)
-	older, _ := t.keep(id, withWill(topic, lastWords, qos, delayed(willDelay)))
+	delay := t.unhurried(willDelay)
+	older, _ := t.keep(id, withWill(topic, lastWords, qos, delayed(delay)))
 	began := time.Now()
 	leave(older)
 	newer, ack := t.keep(id)
-	if time.Since(began) > willDelay-time.Second {
-		t.Inconclusive("%s: the connection was accepted only after the Will Delay", newer.Name())
+	if time.Since(began) > delay-time.Second {
+		t.onceMore("%s: the connection was accepted only when the Will Delay of %v was nearly over", newer.Name(), delay)
 	}
 	if !ack.SessionPresent {
 		t.notKept(newer)
 	}
-	t.idle(willDelay-time.Since(began), watcher)
+	t.idle(delay-time.Since(began), watcher)
 	t.Judge().Silent(watcher, "Will of a client that came back within the Will Delay", onTopic(topic), func() {
 		t.idle(t.Patience(time.Second), watcher) // timers may be coarse
 		t.willFence(watcher, topic, qos)

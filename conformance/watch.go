@@ -34,7 +34,9 @@ func (t *T) watch(name string) func(peer.Direction, time.Time, []byte) {
 	c := judge.New(t.book)
 	t.watched = append(t.watched, watched{name, c})
 	ours, theirs := t.sides()
+	late := t.lateness()
 	return func(dir peer.Direction, at time.Time, b []byte) {
+		at = late.clock(at)
 		switch {
 		case t.over.Load():
 		case dir == peer.Sent:
@@ -74,8 +76,9 @@ func (t *T) passive(res *CheckResult) {
 				}
 				continue
 			}
-			if slices.Contains(timed[t.version], f.Rule) && t.late.worst() > tooLate {
-				continue // whose pause it was cannot be told
+			at := t.lateness().real(f.At)
+			if slices.Contains(timed[t.version], f.Rule) && t.lateness().worst(t.began, at) > tooLate {
+				continue // the client on the same machine may have been as late
 			}
 			grade := GradeFail
 			if f.Grade == judge.Warn {
@@ -83,7 +86,7 @@ func (t *T) passive(res *CheckResult) {
 			}
 			res.Findings = append(res.Findings, Finding{
 				Rule: f.Rule, Grade: grade, Expected: f.Expected, Actual: f.Actual, Conn: w.name,
-				At: t.transcript.Since(f.At), Passive: true, crossing: slices.Contains(timed[t.version], f.Rule),
+				At: t.transcript.Since(at), Passive: true, crossing: slices.Contains(timed[t.version], f.Rule),
 			})
 		}
 	}

@@ -45,7 +45,7 @@ var overrideMutants = []Mutant{{
 	Name: "overrides/session-expires-early", Versions: mqtt5, Rule: "P-3.2.2.3.2-session-expiry-override",
 	New: func() *Hooks {
 		return &Hooks{Up: changeConnect(func(_ *Link, c *codec.Connect) bool {
-			if c.Props.Uint(codec.PropSessionExpiry, 0) != 3 {
+			if c.Props.Uint(codec.PropSessionExpiry, 0) != 30 {
 				return false
 			}
 			c.Props.SetUint(codec.PropSessionExpiry, 1)
