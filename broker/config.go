@@ -113,7 +113,8 @@ type Config struct {
 	// from one lost window update.
 	SlowQoS0 time.Duration
 	// SlowConsumer is how long publishers are held back for a connected Client whose QoS 1
-	// and 2 queue is full, before it is disconnected. Default: 2 s.
+	// and 2 queue is full, before it is disconnected. The time of several such Clients runs at
+	// once. Default: 2 s.
 	SlowConsumer time.Duration
 	// SysInterval is the period of the statistics under $SYS/broker. Default: none are published.
 	SysInterval time.Duration

@@ -209,7 +209,7 @@ func (c *conn) release() {
 // arrived takes in n bytes that were read to space().
 func (c *conn) arrived(n int) error {
 	sc := c.sc
-	sc.owner, sc.now, sc.inVain = c, c.b.now(), false
+	sc.begin(c, c.b.now())
 	c.seen.Store(int64(sc.now))
 	sc.stats.bytesIn += n
 	defer sc.settle()

@@ -30,7 +30,8 @@ func (b *Broker) waitForSocket(sc *scratch, c *conn) bool {
 	return !o.closing
 }
 
-// How far a queue may exceed its bounds while its Client's reader waits itself.
+// How far a queue may exceed its bounds while its Client's reader waits itself, and until the end
+// of a batch whose publisher was held back long enough.
 const (
 	extraMsgs  = 16 << 10
 	extraBytes = 4 << 20
@@ -39,6 +40,11 @@ const (
 // waitForQueue holds the publisher back until the full queue of a connected Client has room
 // again, for at most SlowConsumer from the moment it was full; then the Client is
 // disconnected. It reports whether to try again. s.mu is held before and after.
+//
+// Many such Clients must not add up to a publisher that is not served. So none is waited for
+// before the message has been given to the others, which starts the time of all whose queues are
+// full; and once the publisher was held back in vain, the queues that fill up after that give way
+// to the rest of its batch. Their time runs too, and the next batch finds them.
 func (b *Broker) waitForQueue(sc *scratch, s *sess, c *conn, m *message, d *delivery, qos codec.QoS) bool {
 	if c == sc.owner && m.from == nil {
 		// Retained messages for a Subscription of its own: they share the store's memory, and
@@ -63,7 +69,7 @@ func (b *Broker) waitForQueue(sc *scratch, s *sess, c *conn, m *message, d *deli
 	}
 	if s.stalled == 0 {
 		s.stalled = b.now()
-		s.mark = queueMark{s.queue.n, s.queue.bytes}
+		s.taken = queueMark{}
 	}
 	since := max(s.stalled, session.Time(c.resumed.Load())) // it was not read before
 	left := since + session.Time(b.lim.slowConsumer) - b.now()
@@ -76,35 +82,66 @@ func (b *Broker) waitForQueue(sc *scratch, s *sess, c *conn, m *message, d *deli
 		s.mu.Lock()
 		return true
 	}
+	if sc.passing {
+		sc.late = append(sc.late, late{s: s, ids: d.ids, qos: qos, retain: d.retain})
+		return false
+	}
+	if sc.spent > 0 && s.stalled >= sc.spent && s.queue.accepts(d, b.lim.queueMsgs+extraMsgs, b.lim.queueBytes+extraBytes) {
+		s.queue.push(d, qos)
+		return false
+	}
 	if s.room == nil {
 		s.room = make(chan struct{})
 	}
 	ch := s.room
 	s.mu.Unlock()
-	b.hold(sc, ch, time.Duration(left))
+	if b.hold(sc, ch, time.Duration(left)) {
+		sc.spent = b.now()
+	}
 	s.mu.Lock()
 	return true
 }
 
+// late is a Session whose queue was full when a message was given to the others.
+type late struct {
+	s      *sess
+	ids    []uint32
+	qos    codec.QoS
+	retain bool
+}
+
+// serveLate gives the message to those whose queues were full. The time of all of them runs.
+func (b *Broker) serveLate(sc *scratch, m *message) {
+	for i := range sc.late {
+		l := &sc.late[i]
+		b.sendQoS(sc, m, l.s, l.qos, l.retain, l.ids, nil)
+		*l = late{}
+	}
+	sc.late = sc.late[:0]
+}
+
 // progress lets waiting publishers look again once a queue has room, and starts the time of a
-// slow consumer anew when it has become an eighth of its bound shorter. mu is held.
-func (s *sess) progress() {
+// slow consumer anew when an eighth of its bound was taken from it: what is left does not tell,
+// since others may go on filling it. mu is held.
+func (s *sess) progress(took queueMark) {
 	if s.stalled == 0 {
 		return
 	}
+	s.taken.msgs += took.msgs
+	s.taken.bytes += took.bytes
 	msgs, bytes := s.b.lim.queueMsgs, s.b.lim.queueBytes
 	if s.queue.n <= msgs-(msgs+7)/8 && s.queue.bytes <= bytes-(bytes+7)/8 {
 		s.wakeWaiters()
 		return
 	}
-	if s.mark.msgs-s.queue.n > msgs/8 || s.mark.bytes-s.queue.bytes > bytes/8 {
+	if s.taken.msgs > msgs/8 || s.taken.bytes > bytes/8 {
 		s.stalled = s.b.now()
-		s.mark = queueMark{s.queue.n, s.queue.bytes}
+		s.taken = queueMark{}
 	}
 }
 
-// hold blocks the reader until ch is closed, at most for d. What it has appended for others
-// so far is sent first.
+// hold blocks the reader until ch is closed, at most for d, and reports whether time was up. What
+// it has appended for others so far is sent first.
 func (b *Broker) hold(sc *scratch, ch <-chan struct{}, d time.Duration) (inVain bool) {
 	sc.flush()
 	if c := sc.owner; c != nil {

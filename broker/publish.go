@@ -119,15 +119,20 @@ func (b *Broker) route(sc *scratch, m *message) int {
 	}
 	r := sc.lookup(m.topic)
 	n := 0
+	sc.passing = true
 	for i := range r.targets {
 		if b.deliver(sc, m, &r.targets[i]) {
 			n++
 		}
 	}
+	sc.passing = false
 	for _, sh := range r.shares {
 		if b.share(sc, m, sh) {
 			n++
 		}
+	}
+	if len(sc.late) > 0 {
+		b.serveLate(sc, m)
 	}
 	return n
 }
@@ -316,6 +321,7 @@ func (s *sess) pump(sc *scratch, c *conn) {
 	now := b.now()
 	var room [4]session.Action[*delivery]
 	acts := room[:0]
+	var took queueMark
 	o := &c.out
 	o.mu.Lock()
 	for s.queue.n > 0 && s.flow.Free() > 0 && !o.closing {
@@ -324,6 +330,8 @@ func (s *sess) pump(sc *scratch, c *conn) {
 			break
 		}
 		w := s.queue.pop()
+		took.msgs++
+		took.bytes += w.d.size()
 		if w.d.expired(now) { // [MQTT-3.3.2-5]
 			b.stats.expired.Add(1)
 			continue
@@ -338,7 +346,7 @@ func (s *sess) pump(sc *scratch, c *conn) {
 		}
 	}
 	o.mu.Unlock()
-	s.progress()
+	s.progress(took)
 }
 
 // pump goes on with a Session whose connection's buffer has drained. The caller writes the

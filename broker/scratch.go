@@ -29,7 +29,10 @@ type scratch struct {
 	matches []topic.Target[*sess]
 	spare   route
 	stats   batchStats
-	inVain  bool // a Client was waited for in this batch until its time was up; no other is
+	inVain  bool         // a socket was waited for in this batch until its time was up; no other is
+	spent   session.Time // until when a queue was last waited for in vain in this batch; 0: none was
+	passing bool         // a message is given to those that can take it; no full queue is waited for
+	late    []late       // who could not
 }
 
 // batchStats is added to the Broker's counters once per batch.
@@ -44,6 +47,11 @@ const readSize = 32 << 10
 
 func newScratch(b *Broker) *scratch {
 	return &scratch{b: b, buf: make([]byte, readSize), dec: codec.Decoder{From: codec.Client}}
+}
+
+// begin prepares for the batch of a connection, which may be nil.
+func (sc *scratch) begin(owner *conn, now session.Time) {
+	sc.owner, sc.now, sc.inVain, sc.spent = owner, now, false, 0
 }
 
 // touch notes that c got bytes. c.out.mu is held.

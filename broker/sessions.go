@@ -25,15 +25,15 @@ type sess struct {
 	expiry  uint32       // Session Expiry Interval in force, seconds
 	ended   bool         // no longer reachable; a new Session may have the id
 	warned  bool         // a refused message was logged since the Client left
-	stalled session.Time // since when the queue is full without getting shorter; 0: it is not
-	mark    queueMark    // how full it was then
+	stalled session.Time // since when the queue is full and hardly anything is taken from it; 0: it is not
+	taken   queueMark    // what was taken from it since
 	room    chan struct{}
 	epoch   uint64 // counts connections, so that timers of earlier ones do nothing
 
 	willTimer, expiryTimer Timer
 }
 
-// queueMark is how much a queue held at a moment.
+// queueMark is a number of messages and what they count for.
 type queueMark struct{ msgs, bytes int }
 
 // effects is what has to happen once a Session's lock is released.
@@ -302,7 +302,7 @@ func (b *Broker) apply(s *sess, fx *effects) {
 // own runs f with a scratch for messages that come from no batch.
 func (b *Broker) own(f func(*scratch)) {
 	sc := b.pool.Get().(*scratch)
-	sc.owner, sc.now, sc.inVain = nil, b.now(), false
+	sc.begin(nil, b.now())
 	f(sc)
 	sc.flush()
 	sc.settle()
