@@ -140,7 +140,9 @@ func (t *T) judgeGaps(c *Conn, keepAlive time.Duration) {
 			now = time.Now()
 		}
 		if e != nil {
-			now = e.At
+			if now = e.At; now.Before(last) {
+				now = last // it was in the mailbox
+			}
 		}
 		pause := late.pause(last, now)
 		if _, ended := c.Closed(); ended && e == nil && pause <= limit {

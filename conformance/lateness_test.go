@@ -3,8 +3,10 @@ package conformance
 import (
 	"context"
 	"net"
+	"os"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,5 +177,59 @@ func TestWillDelayIsLongerOnRepeat(t *testing.T) {
 	res := r.settled(t.Context(), job{&takeoverChecks[i], MQTT5}, 0)
 	if res.Verdict != Pass || asked.Load() < 7 {
 		t.Errorf("%s (%s) after %d connections", res.Verdict, res.Reason, asked.Load())
+	}
+}
+
+// TestGapsWhileLate stops a client for longer than its Keep Alive allows, and holds that this is held
+// against it, unless the suite was late itself for most of that time.
+func TestGapsWhileLate(t *testing.T) {
+	t.Parallel()
+	const keepAlive, stopped = 2 * time.Second, 4800 * time.Millisecond
+	for _, tc := range []struct {
+		name  string
+		stall time.Duration
+		want  Verdict
+	}{
+		{"in time", 0, Fail},
+		{"late", 3500 * time.Millisecond, Pass},
+		{"late enough for both", 1400 * time.Millisecond, Inconclusive},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			late := new(lateness)
+			r := &run{
+				cfg: Config{Transcripts: true}.withDefaults(), id: "taler", numbers: map[jobKey]int{}, features: map[Versions]*Features{},
+				client: &clientTarget{command: []string{os.Args[0], "flawed-client", "{port}", "v5"}, late: late},
+			}
+			check := &Check{Name: "tale/stopped", Rules5: []string{"MQTT-3.1.2-21", "MQTT-3.1.2-20", "MQTT-3.2.2-21"}, Versions: MQTT5, Run: func(x *T) {
+				c := x.Launch().Accept()
+				c.Accepted(func(p *codec.Connack) { p.Props.SetUint(codec.PropServerKeepAlive, uint32(keepAlive/time.Second)) })
+				if c.Serve(x.Timeout(), ofType(codec.TypePingreq)) == nil {
+					x.Inconclusive("the client sends no PINGREQ")
+				}
+				group := -x.launched[0].cmd.Process.Pid
+				began := time.Now()
+				if tc.stall > 0 {
+					late.stalls = []stall{{from: began.Add(500 * time.Millisecond), long: tc.stall}}
+				}
+				if err := syscall.Kill(group, syscall.SIGSTOP); err != nil {
+					x.Inconclusive("the client cannot be stopped: %v", err)
+				}
+				again := time.AfterFunc(stopped, func() { _ = syscall.Kill(group, syscall.SIGCONT) })
+				defer func() {
+					if again.Stop() {
+						_ = syscall.Kill(group, syscall.SIGCONT)
+					}
+				}()
+				x.judgeGaps(c, keepAlive)
+			}}
+			res := r.attempt(t.Context(), job{check, MQTT5}, 0)
+			if res.Verdict != tc.want || res.again != (tc.want == Inconclusive) {
+				t.Errorf("%s: %s", res.Verdict, res.Reason)
+				for _, e := range res.Transcript {
+					t.Logf("  %8.3fs %s %s %s", e.At.Seconds(), e.Conn, e.Dir, e.Text)
+				}
+			}
+		})
 	}
 }

@@ -22,7 +22,7 @@ func TestBaselinePasses(t *testing.T) {
 	t.Parallel()
 	rep, err := conformance.Run(t.Context(), conformance.Config{Timeout: 10 * time.Second})
 	if err == nil && rep.Counts.Warn+rep.Counts.Fail+rep.Counts.BrokerDied+rep.Counts.Error == 0 && !clean(rep) {
-		rep, err = conformance.Run(t.Context(), conformance.Config{Timeout: 2 * patient})
+		rep, err = conformance.Run(t.Context(), conformance.Config{Timeout: 2 * patient, Patience: 3})
 	}
 	if err != nil {
 		t.Fatal(err)
