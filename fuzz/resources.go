@@ -54,6 +54,7 @@ const (
 	exact       = 5 // a gauge that is suspect from so little on has its base line at once
 	collected   = 4 // times as many runs have to show that descriptors or threads are not closed late, but never
 	stages      = 5 // measurements that have to show growth, three while it is looked for
+	steady      = 3 // times as many runs behind them that have to make memory grow as before, or nearly so
 )
 
 // resources is what is remembered of measurements.
@@ -361,10 +362,25 @@ func (f *fuzzer) grows(ctx context.Context, s *Script, want *trouble, fresh, qui
 		}
 		levels = append(levels, n)
 	}
+	rest := ""
+	if g.oracle == OracleMemory && !quick { // the head room of a garbage collector creeps up, and has an end: a leak goes on
+		mean := (levels[most-1] - levels[0]) / int64(most-1)
+		n := int64(0)
+		for range steady {
+			var ok bool
+			if n, ok = run(); !ok {
+				return nil
+			}
+		}
+		if n-levels[most-1] < mean*steady*2/3 {
+			return nil
+		}
+		rest = fmt.Sprintf("; after %d more runs %s", steady*runs, g.show(n))
+	}
 	var shown []string
 	for _, n := range levels {
 		shown = append(shown, g.show(n))
 	}
-	t.detail = []string{fmt.Sprintf("%s of the target, all connections closed, each time after %d further runs of the script: %s", g.signature, runs, strings.Join(shown, ", "))}
+	t.detail = []string{fmt.Sprintf("%s of the target, all connections closed, each time after %d further runs of the script: %s%s", g.signature, runs, strings.Join(shown, ", "), rest)}
 	return &t
 }
