@@ -59,6 +59,9 @@ func (f *fuzzer) record(t *trouble, s *Script) *Finding {
 	if old := f.findings[t.key()]; old != nil && old.unsure() { // it may be confirmed by what was sent this time
 		old.Count++
 		f.mu.Unlock()
+		if s == nil { // nothing was, and it has been told
+			return nil
+		}
 		return old
 	}
 	if t.vague {
