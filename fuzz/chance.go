@@ -2,6 +2,7 @@ package fuzz
 
 import (
 	"slices"
+	"time"
 
 	"github.com/mqlab/mqlab/codec"
 )
@@ -17,6 +18,9 @@ func held(s *Script) *Script {
 	}
 	s = s.Clone()
 	steps := s.Steps
+	if slices.ContainsFunc(steps, func(st Step) bool { return st.Op == Meanwhile }) {
+		return s // whose connections come and go by themselves
+	}
 	s.Steps = nil
 	var place [MaxConns]uint8 // where a connection of the script is
 	var busy [MaxConns]bool   // by place: the script has not ended it
@@ -28,7 +32,7 @@ func held(s *Script) *Script {
 		st := steps[i]
 		c := st.Conn % MaxConns
 		switch st.Op {
-		case Pause, Churn:
+		case Pause, Churn, Afterwards:
 		case Close, Drop:
 			busy[place[c]] = false
 			continue
@@ -96,4 +100,33 @@ func capped(all []*Script, most int) []*Script {
 		}
 	}
 	return all
+}
+
+// How a script of several is made that are executed at the same time.
+const (
+	abreastRounds = 20
+	abreastRepeat = 100 // of one packet
+	abreastPause  = 30 * time.Millisecond
+)
+
+// abreast returns a script that does what several do at the same time, again and again, each on connections of its own:
+// what came of two clients that met comes of no script alone.
+func abreast(all []*Script) *Script {
+	s := &Script{}
+	for _, one := range capped(all, abreastRepeat) {
+		if s.Version == 0 {
+			s.Version = one.Version
+		}
+		s.Steps = append(s.Steps, Step{Op: Meanwhile, Repeat: abreastRounds})
+		for _, st := range one.Steps {
+			switch st.Op {
+			case Meanwhile, Afterwards:
+				continue
+			case Pause:
+				st.Gap = min(st.Gap, abreastPause)
+			}
+			s.Steps = append(s.Steps, st)
+		}
+	}
+	return s
 }

@@ -188,6 +188,17 @@ func (r *ring) add(s *Script, at int64) {
 	r.last = append(r.last, ringEntry{s, at})
 }
 
+// again counts a script as executed later than it was begun.
+func (r *ring) again(s *Script, at int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.last {
+		if r.last[i].script == s {
+			r.last[i].at = at
+		}
+	}
+}
+
 // before returns what was sent before a script, the latest last.
 func (r *ring) before(s *Script) []*Script {
 	r.mu.Lock()
@@ -238,6 +249,9 @@ func joined(all []*Script) *Script {
 			s.Version = x.Version
 		}
 		s.Steps = append(s.Steps, x.Steps...)
+		if slices.ContainsFunc(x.Steps, func(st Step) bool { return st.Op == Meanwhile }) {
+			s.Steps = append(s.Steps, Step{Op: Afterwards})
+		}
 		for c := range uint8(MaxConns) {
 			if slices.ContainsFunc(x.Steps, func(st Step) bool { return st.Op == Open && st.Conn == c }) {
 				s.Steps = append(s.Steps, Step{Op: Close, Conn: c})

@@ -68,10 +68,12 @@ type executor struct {
 	quiet, most time.Duration
 	budget      time.Duration // for one script
 	judged      bool
-	closeWait   time.Duration     // for the end of a connection that has to be closed; 0: not judged
-	closeKnown  func(string) bool // somebody waits for that signature, or has waited in vain: nobody else has to
-	closeForget func(string)      // the connection was closed after all
-	left        *leavings         // told of Client Identifiers that the target gives out; may be nil
+	closeWait   time.Duration          // for the end of a connection that has to be closed; 0: not judged
+	closeKnown  func(string) bool      // somebody waits for that signature, or has waited in vain: nobody else has to
+	closeForget func(string)           // the connection was closed after all
+	left        *leavings              // told of Client Identifiers that the target gives out; may be nil
+	calls       func() <-chan struct{} // closed when somebody wants quiet: no long pause goes on then; may be nil
+	woke        func()                 // called after a long pause; may be nil
 
 	wires [MaxConns]*link
 	wake  chan struct{}
@@ -80,6 +82,8 @@ type executor struct {
 	chunk []byte // of a burst
 	runs  int
 	end   time.Time // of the budget
+	slack bool      // somebody does not read: a write may wait for good
+	parts []*executor
 	res   result
 }
 
@@ -92,6 +96,17 @@ func newExecutor(dial Dial) *executor {
 		x.wires[i] = &link{x: x, r: codec.NewReader(nil, readSize)}
 	}
 	return x
+}
+
+// part returns another executor for the same target, which is kept.
+func (x *executor) part(k int) *executor {
+	for len(x.parts) <= k {
+		x.parts = append(x.parts, newExecutor(x.dial))
+	}
+	p := x.parts[k]
+	p.quiet, p.most, p.judged, p.left, p.end = x.quiet, x.most, x.judged, x.left, x.end
+	p.closeWait = 0 // who waits for an end would hold up the others
+	return p
 }
 
 // What a connection reads at once. Packets beyond that cost larger buffers each time, so that an executor of many scripts
@@ -118,12 +133,21 @@ func (x *executor) run(ctx context.Context, s *Script) *result {
 			w.r = codec.NewReader(nil, readLarge)
 		}
 	}
+	x.play(ctx, s.Version, s.Steps)
+	x.finish(ctx)
+	return r
+}
+
+// play does the steps.
+func (x *executor) play(ctx context.Context, v codec.Version, steps []Step) {
+	r := &x.res
+	x.slack = false
 	var batch *link
-	for i := range s.Steps {
+	for i := 0; i < len(steps); i++ {
 		if ctx.Err() != nil || r.dialErr != nil {
 			break
 		}
-		st := &s.Steps[i]
+		st := &steps[i]
 		w := x.wires[st.Conn%MaxConns]
 		if batch != nil && (batch != w || st.Op != Send || st.Repeat > 1 || len(st.Bytes) > 1<<16) {
 			batch.flush()
@@ -135,7 +159,7 @@ func (x *executor) run(ctx context.Context, s *Script) *result {
 		switch st.Op {
 		case Open:
 			w.close(false)
-			w.open(ctx, s.Version)
+			w.open(ctx, v)
 		case Send:
 			if w.nc == nil {
 				continue
@@ -163,13 +187,66 @@ func (x *executor) run(ctx context.Context, s *Script) *result {
 			w.close(true)
 		case Churn:
 			x.churn(ctx, st)
+		case Stall:
+			x.slack = true
+			w.stall()
+		case Resume:
+			w.resume()
+		case Meanwhile:
+			n := 1
+			for n < len(steps)-i && steps[i+n].Op != Afterwards {
+				n++
+			}
+			x.together(ctx, v, steps[i:i+n])
+			i += n - 1
+		case Afterwards:
 		}
 	}
 	if batch != nil {
 		batch.flush()
 	}
-	x.finish(ctx)
-	return r
+}
+
+// Bounds of what is done at the same time.
+const (
+	maxParts  = 16
+	maxRounds = 50
+)
+
+// together does what follows each Meanwhile at the same time as what follows the others, each on connections of its own.
+func (x *executor) together(ctx context.Context, v codec.Version, steps []Step) {
+	var wg sync.WaitGroup
+	used := 0
+	for i := 0; i < len(steps) && used < maxParts; used++ {
+		n := 1
+		for i+n < len(steps) && steps[i+n].Op != Meanwhile {
+			n++
+		}
+		own, rounds, p := steps[i+1:i+n], max(1, min(steps[i].Repeat, maxRounds)), x.part(used)
+		i += n
+		wg.Go(func() {
+			p.res = result{states: p.res.states[:0], edges: p.res.edges[:0]}
+			for range rounds {
+				p.play(ctx, v, own)
+				p.finish(ctx)
+				if p.res.dialErr != nil || p.res.slow || ctx.Err() != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r := &x.res
+	for _, p := range x.parts[:used] {
+		r.packets += p.res.packets
+		r.received += p.res.received
+		r.bytes += p.res.bytes
+		r.slow = r.slow || p.res.slow
+		if r.dialErr == nil {
+			r.dialErr = p.res.dialErr
+		}
+		r.troubles = append(r.troubles, p.res.troubles[:min(len(p.res.troubles), 8)]...)
+	}
 }
 
 // finish collects the last answers and ends every connection.
@@ -190,7 +267,7 @@ func (x *executor) finish(ctx context.Context) {
 // settle waits until what was sent on the connection is answered. Where nobody can tell what is to be answered it
 // waits until the connection is quiet, and for most at the utmost.
 func (x *executor) settle(w *link, most time.Duration) {
-	if w.nc == nil {
+	if w.nc == nil || w.stalled() {
 		return
 	}
 	if w.idler != nil {
@@ -224,7 +301,7 @@ func (x *executor) calm() {
 
 func (x *executor) idle() bool {
 	for _, w := range x.wires {
-		if w.nc != nil && w.idler != nil && !w.idler.Idle() && !w.over() {
+		if w.nc != nil && w.idler != nil && !w.stalled() && !w.idler.Idle() && !w.over() {
 			return false
 		}
 	}
@@ -265,12 +342,23 @@ func (x *executor) sleep(d time.Duration) {
 	}
 }
 
+// longPause is what a script waits at least that waits for something to come due.
+const longPause = 200 * time.Millisecond
+
 func (x *executor) pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
+	var call <-chan struct{}
+	if d >= longPause && x.calls != nil {
+		call = x.calls()
+	}
 	select {
 	case <-t.C:
+	case <-call:
 	case <-ctx.Done():
+	}
+	if d >= longPause && x.woke != nil {
+		x.woke()
 	}
 }
 

@@ -27,7 +27,12 @@ import (
 //	c0 answer twice
 //	c0 settle 50ms
 //	pause 10ms
+//	c0 send x500 counting 34 08 00 01 74 00 01 70 70 70
 //	churn 8 x20 10 0d ...
+//	c0 stall
+//	c0 resume
+//	meanwhile x20
+//	afterwards
 //	c0 close
 //	c0 drop
 //
@@ -39,7 +44,7 @@ const scriptMagic = "mqlab fuzz script"
 const maxScript = 64 << 20
 
 var (
-	opWords  = []string{"", "open", "send", "drip", "answer", "settle", "pause", "close", "drop", "churn"}
+	opWords  = []string{"", "open", "send", "drip", "answer", "settle", "pause", "close", "drop", "churn", "stall", "resume", "meanwhile", "afterwards"}
 	ackWords = []string{"right", "twice", "reversed", "wrong-type", "unknown", "refuse"}
 )
 
@@ -49,6 +54,11 @@ func (o Op) String() string {
 		return opWords[o]
 	}
 	return "unknown"
+}
+
+// connected reports whether the operation is on a connection.
+func (o Op) connected() bool {
+	return o != Pause && o != Churn && o != Meanwhile && o != Afterwards
 }
 
 // String returns the way as script files name it.
@@ -76,7 +86,7 @@ func (s *Script) Text() string {
 }
 
 func (st *Step) write(b *strings.Builder, v codec.Version) {
-	if st.Op != Pause && st.Op != Churn {
+	if st.Op.connected() {
 		fmt.Fprintf(b, "c%d ", st.Conn)
 	}
 	b.WriteString(st.Op.String())
@@ -92,6 +102,9 @@ func (st *Step) write(b *strings.Builder, v codec.Version) {
 	}
 	if st.Repeat > 1 {
 		fmt.Fprintf(b, " x%d", st.Repeat)
+	}
+	if st.Counting {
+		b.WriteString(" counting")
 	}
 	if st.Edit != "" {
 		fmt.Fprintf(b, " edit=%q", st.Edit)
@@ -279,6 +292,9 @@ func (st *Step) read(rest string, size *int) error {
 		if st.Repeat, err = strconv.Atoi(word()[1:]); err != nil {
 			return fmt.Errorf("repeat: %w", err)
 		}
+	}
+	if after, ok := strings.CutPrefix(rest, "counting"); ok {
+		st.Counting, rest = true, strings.TrimSpace(after)
 	}
 	if after, ok := strings.CutPrefix(rest, "edit="); ok {
 		quoted, err := strconv.QuotedPrefix(after)

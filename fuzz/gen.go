@@ -27,7 +27,8 @@ type Generator struct {
 	s       *Script
 	arena   []byte
 	conns   [MaxConns]genConn
-	editing int // per cent of the packets
+	editing int  // per cent of the packets
+	brief   bool // what may come due does so in a second
 	weights []int
 
 	connect   codec.Connect
@@ -90,6 +91,7 @@ func (g *Generator) begin(seed uint64) {
 	g.s = &Script{Seed: seed, Version: g.version(), Steps: make([]Step, 0, 16)}
 	g.arena = make([]byte, 0, 1024)
 	g.conns = [MaxConns]genConn{}
+	g.brief = false
 	g.editing = []int{0, 25, 50, 80}[g.src.weighted([]int{25, 30, 30, 15})]
 }
 
@@ -123,6 +125,10 @@ func (g *Generator) theme() {
 		{12, []int{1, 35, 6, 2, 16, 20, 1, 1, 0, 6, 10, 2, 0, 0, 0, 0}, []int{50, 40, 5, 5}},   // delivery
 		{10, []int{10, 25, 18, 4, 3, 3, 1, 6, 1, 16, 8, 6, 0, 0, 0, 0}, []int{10, 50, 25, 15}}, // sessions, takeover and wills
 		{10, []int{1, 36, 26, 16, 2, 2, 1, 1, 0, 3, 6, 3, 0, 0, 0, 0}, []int{20, 50, 20, 10}},  // subscriptions
+	}
+	if g.src.n(1000) >= 1000-g.max(rareLight, rare) {
+		g.rarely()
+		return
 	}
 	if g.src.percent(22) {
 		g.special()
@@ -243,6 +249,9 @@ func (g *Generator) act1(c uint8, kind int) {
 		g.sendPublish(c)
 	case 2:
 		g.sendSubscribe(c)
+		if len(g.subscribe.Filters) > 1 && g.s.Steps[len(g.s.Steps)-1].Edit == "" && g.src.percent(25) {
+			g.publishToFilters(c)
+		}
 	case 3:
 		g.sendUnsubscribe(c)
 	case 4:

@@ -20,7 +20,7 @@ func TestLegalShare(t *testing.T) {
 	legal, edited, broken := 0, 0, 0
 	types := map[codec.Type]int{}
 	ops := map[Op]int{}
-	for range 4000 {
+	for range 8000 {
 		s := g.Next()
 		if len(s.Steps) == 0 {
 			t.Fatalf("the script of seed %d is empty", s.Seed)
@@ -55,12 +55,12 @@ func TestLegalShare(t *testing.T) {
 	}
 	for typ := codec.TypeConnect; typ <= codec.TypeAuth; typ++ {
 		if types[typ] == 0 {
-			t.Errorf("no %s in 4000 scripts", typ)
+			t.Errorf("no %s in 8000 scripts", typ)
 		}
 	}
-	for op := Open; op <= Churn; op++ {
+	for op := Open; op <= Afterwards; op++ {
 		if ops[op] == 0 {
-			t.Errorf("no %s in 4000 scripts", op)
+			t.Errorf("no %s in 8000 scripts", op)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func TestFromBytes(t *testing.T) {
 			}
 		}
 	}
-	for op := Open; op <= Churn; op++ {
+	for op := Open; op <= Afterwards; op++ {
 		if !ops[op] {
 			t.Errorf("bytes never choose %s", op)
 		}

@@ -112,7 +112,9 @@ func (g *Generator) makeConnect(c uint8) {
 			p.ClientID = p.ClientID[:min(len(p.ClientID), 23)]
 		}
 	}
-	if g.src.percent(15) {
+	if g.brief {
+		p.KeepAlive = 1
+	} else if g.src.percent(15) {
 		p.KeepAlive = uint16(pick(&g.src, odd16))
 	}
 	if g.cfg.Username != "" || g.src.percent(4) {
@@ -129,7 +131,7 @@ func (g *Generator) makeConnect(c uint8) {
 		p.Will = codec.Will{Topic: g.topic(), Payload: g.payload(), QoS: codec.QoS(g.src.n(3)), Retain: g.src.percent(25)}
 		if g.s.Version == codec.V5 {
 			if g.src.percent(40) {
-				will.SetUint(codec.PropWillDelay, pick(&g.src, []uint32{0, 0, 1, 60}))
+				will.SetUint(codec.PropWillDelay, pick(&g.src, g.due([]uint32{0, 0, 1, 60})))
 			}
 			g.messageProps(&will, p.Will.Payload)
 		}
@@ -140,7 +142,7 @@ func (g *Generator) makeConnect(c uint8) {
 	}
 	// A session under an identifier that the server makes up would stay for good: nobody could take it up.
 	if g.src.percent(50) && p.ClientID != "" {
-		p.Props.SetUint(codec.PropSessionExpiry, pick(&g.src, []uint32{0, 1, 30, 120, 0x7FFFFFFF, 0xFFFFFFFF}))
+		p.Props.SetUint(codec.PropSessionExpiry, pick(&g.src, g.due([]uint32{0, 1, 30, 120, 0x7FFFFFFF, 0xFFFFFFFF})))
 	}
 	if !g.src.percent(40) {
 		return
@@ -188,8 +190,8 @@ func (g *Generator) messageProps(p *codec.Properties, payload []byte) {
 	if g.src.percent(25) && utf8.Valid(payload) {
 		p.SetUint(codec.PropPayloadFormat, uint32(g.src.n(2)))
 	}
-	if g.src.percent(30) {
-		p.SetUint(codec.PropMessageExpiry, pick(&g.src, []uint32{0, 1, 60, 0xFFFFFFFF}))
+	if g.src.percent(30) || g.brief && g.src.percent(50) {
+		p.SetUint(codec.PropMessageExpiry, pick(&g.src, g.due([]uint32{0, 1, 60, 0xFFFFFFFF})))
 	}
 	if g.src.percent(20) {
 		p.SetText(codec.PropContentType, pick(&g.src, oddTexts))
@@ -361,35 +363,4 @@ func (g *Generator) sendAuth(c uint8) {
 		p.Props.SetBytes(codec.PropAuthData, g.payload())
 	}
 	g.packet(c, p)
-}
-
-// sendServers sends a packet that only a server may send, or of a type that does not exist.
-func (g *Generator) sendServers(c uint8) {
-	five := g.s.Version == codec.V5
-	var b []byte
-	what := "a packet of the server's"
-	switch g.src.n(6) {
-	case 0:
-		b = []byte{0x20, 2, 0, 0}
-		if five {
-			b = []byte{0x20, 3, 0, 0, 0}
-		}
-	case 1:
-		b = []byte{0x90, 3, 0, 1, 0}
-		if five {
-			b = []byte{0x90, 4, 0, 1, 0, 0}
-		}
-	case 2:
-		b = []byte{0xB0, 2, 0, 1}
-		if five {
-			b = []byte{0xB0, 4, 0, 1, 0, 0}
-		}
-	case 3:
-		b = []byte{0xD0, 0}
-	case 4:
-		b, what = []byte{0, 0}, "a reserved packet type"
-	default:
-		b, what = []byte{byte(g.src.n(16)<<4) | byte(g.src.n(16)), 0}, "an empty packet of any type"
-	}
-	g.step(Step{Op: Send, Conn: c, Bytes: g.keep(b), Edit: what})
 }

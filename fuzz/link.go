@@ -23,6 +23,7 @@ type link struct {
 	idler transport.Idler     // nil where nobody knows what is under way
 	try   transport.TryWriter // nil where a write may wait
 	r     *codec.Reader
+	valve valve
 	done  chan struct{} // closed when the reader ended
 
 	// What was sent, for the executor's goroutine alone.
@@ -92,7 +93,8 @@ func (w *link) open(ctx context.Context, v codec.Version) {
 	if w.judge != nil {
 		w.judge.Assume(v)
 	}
-	w.r.Reset(nc)
+	w.valve.nc = nc
+	w.r.Reset(&w.valve)
 	go w.read()
 }
 
@@ -280,7 +282,10 @@ func (w *link) write(b []byte) {
 		n, err = w.try.TryWrite(b)
 	}
 	if err == nil && n < len(b) {
-		if w.try != nil { // a deadline costs a timer: most connections need none
+		switch limit := time.Now().Add(stallWait); {
+		case w.x.slack && limit.Before(w.x.end):
+			_ = w.nc.SetWriteDeadline(limit)
+		case w.try != nil: // a deadline costs a timer: most connections need none
 			_ = w.nc.SetWriteDeadline(w.x.end)
 		}
 		var k int
@@ -301,6 +306,10 @@ func (w *link) burst(st *Step) {
 	}
 	repeat := max(1, st.Repeat)
 	w.note(st.Bytes, st.Edit, repeat)
+	if at := identifier(st.Bytes); st.Counting && at > 0 {
+		w.count(st.Bytes, at, repeat)
+		return
+	}
 	each := max(1, min(repeat, (64<<10)/max(1, len(st.Bytes))))
 	chunk := w.x.chunk[:0]
 	for range each {

@@ -17,7 +17,7 @@ var certain = []string{"MQTT-2.2.2-2", "MQTT-2.1.3-1", "MQTT-3.1.0-2", "MQTT-3.3
 // when the time is up, proves that the server reads on.
 func (w *link) mustClose(ctx context.Context) {
 	x := w.x
-	if w.fault == nil || x.closeWait <= 0 || w.broken {
+	if w.fault == nil || x.closeWait <= 0 || w.broken || w.stalled() {
 		return
 	}
 	state := func() (ended bool, accepted bool, pongs int) {
@@ -85,6 +85,7 @@ func (w *link) close(drop bool) {
 	} else {
 		_ = w.nc.Close()
 	}
+	w.resume()
 	<-w.done
 	w.nc = nil
 	r := &w.x.res

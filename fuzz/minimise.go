@@ -109,7 +109,7 @@ func (m *minimiser) hash(s *Script) uint64 {
 	var b [48]byte
 	for i := range s.Steps {
 		st := &s.Steps[i]
-		b[0], b[1], b[2] = byte(st.Op), byte(st.Ack), st.Conn
+		b[0], b[1], b[2], b[3] = byte(st.Op), byte(st.Ack), st.Conn, byte(flag(st.Counting))
 		for k, v := range []int{len(st.Bytes), max(1, st.Repeat), st.Size, int(st.Gap)} {
 			binary.LittleEndian.PutUint64(b[8+8*k:], uint64(v))
 		}
@@ -154,7 +154,7 @@ func (m *minimiser) coarse() {
 			break
 		}
 	}
-	for _, op := range []Op{Churn, Pause, Answer} {
+	for _, op := range []Op{Meanwhile, Stall, Churn, Pause, Answer} {
 		if s := m.without(func(_ int, st *Step) bool { return st.Op == op }); len(s.Steps) < len(m.best.Steps) {
 			m.try(s)
 		}
@@ -211,7 +211,7 @@ func openers(steps []Step, needed [MaxConns]bool) []int {
 		var own []int
 		for i := range steps {
 			st := &steps[i]
-			if st.Conn%MaxConns != c || st.Op == Pause || st.Op == Churn {
+			if st.Conn%MaxConns != c || !st.Op.connected() {
 				continue
 			}
 			switch n := len(own); {
@@ -228,13 +228,24 @@ func openers(steps []Step, needed [MaxConns]bool) []int {
 	return all
 }
 
-// sessions groups the steps by the life of the connection that they are on. What is on none is a group of its own.
+// sessions groups the steps by the life of the connection that they are on. What is on none is a group of its own, and so
+// is what is done at the same time as other things.
 func sessions(s *Script) [][]int {
 	var groups [][]int
 	var of [MaxConns]int // group of the connection, and one
+	apart := false       // in a Meanwhile
 	for i := range s.Steps {
 		st := &s.Steps[i]
-		if st.Op == Pause || st.Op == Churn {
+		switch {
+		case st.Op == Meanwhile:
+			of, apart = [MaxConns]int{}, true
+			groups = append(groups, []int{i})
+			continue
+		case apart && st.Op != Afterwards:
+			groups[len(groups)-1] = append(groups[len(groups)-1], i)
+			continue
+		case !st.Op.connected():
+			apart = false
 			groups = append(groups, []int{i})
 			continue
 		}

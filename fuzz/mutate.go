@@ -10,6 +10,9 @@ import (
 // maxSteps bounds what mutation makes of scripts.
 const maxSteps = 48
 
+// mostPause bounds the pauses of mutants: those of the scripts they come from may be long.
+const mostPause = 30 * time.Millisecond
+
 // Mutate makes a script out of one that led somewhere, or of two. The result is the caller's and leaves both as they are.
 func (g *Generator) Mutate(s, other *Script) *Script {
 	seed := g.main.pcg.Uint64()
@@ -17,6 +20,11 @@ func (g *Generator) Mutate(s, other *Script) *Script {
 	g.begin(seed)
 	g.s.Version = s.Version
 	g.s.Steps = append(g.s.Steps, s.Steps...)
+	for i := range g.s.Steps {
+		if st := &g.s.Steps[i]; st.Op == Pause {
+			st.Gap = min(st.Gap, mostPause)
+		}
+	}
 	g.weights = []int{3, 26, 14, 7, 8, 8, 5, 4, 3, 4, 6, 4, 2, 1, 1, 3}
 	for range 1 + g.src.weighted([]int{50, 25, 15, 10}) {
 		g.mutateOnce(other)
@@ -106,6 +114,8 @@ func (g *Generator) model(n int) {
 			*x = genConn{open: true}
 		case Close, Drop:
 			*x = genConn{}
+		case Meanwhile, Afterwards:
+			g.conns = [MaxConns]genConn{}
 		case Send, Drip:
 			if len(st.Bytes) > 0 && codec.Type(st.Bytes[0]>>4) == codec.TypeConnect {
 				x.connected = true

@@ -124,7 +124,7 @@ func (w *exchangeWriter) step(st *Step) bool {
 		w.end(c, "orderly")
 	case Drop:
 		w.end(c, "drop")
-	case Churn:
+	case Churn, Stall, Resume, Meanwhile, Afterwards:
 		return false
 	}
 	return true
@@ -144,7 +144,7 @@ func (w *exchangeWriter) end(c uint8, how string) {
 
 func (w *exchangeWriter) send(name string, st *Step) bool {
 	repeat := max(1, st.Repeat)
-	if repeat > 100 || len(st.Bytes) > 1<<20 || repeat*len(st.Bytes) > 2<<20 || len(st.Bytes) == 0 {
+	if st.Counting || repeat > 100 || len(st.Bytes) > 1<<20 || repeat*len(st.Bytes) > 2<<20 || len(st.Bytes) == 0 {
 		return len(st.Bytes) == 0
 	}
 	if codec.Type(st.Bytes[0]>>4) == codec.TypeConnect {

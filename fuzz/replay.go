@@ -122,9 +122,14 @@ func (s *Script) Describe() []string {
 			line += " " + st.Gap.String()
 		case Churn:
 			line = fmt.Sprintf("churn: %d connections", max(1, st.Size))
+		case Meanwhile, Afterwards:
+			line = st.Op.String()
 		}
 		if st.Repeat > 1 {
 			line += fmt.Sprintf(" %d times", st.Repeat)
+		}
+		if st.Counting {
+			line += " with Packet Identifiers that count up"
 		}
 		if len(st.Bytes) > 0 {
 			line += " " + Words(st.Bytes, s.Version)

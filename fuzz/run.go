@@ -84,6 +84,7 @@ type fuzzer struct {
 
 	// gate is held for reading while a worker executes, and for writing while the target has to be quiet.
 	gate   sync.RWMutex
+	naps   naps // long pauses of scripts
 	alarms chan alarm
 	queue  chan alarm // for the bench, where there is one
 	fatal  context.CancelCauseFunc
@@ -180,9 +181,10 @@ func newFuzzer(ctx context.Context, cfg Config) (*fuzzer, error) {
 	}
 	f.far = far
 	f.replay = f.executor()
+	f.replay.calls = nil // it works while the rest is quiet
 	f.left.wanted.Store(!f.own)
 	f.sum = &Summary{Target: c.Name, Seed: c.Seed, Versions: c.Versions, FailOn: c.FailOn}
-	for range c.Workers {
+	for range c.Workers + f.dozers() {
 		f.rings = append(f.rings, &ring{})
 	}
 	if c.Corpus != "" {
@@ -309,6 +311,7 @@ func (f *fuzzer) executor() *executor {
 	x.closeKnown = func(sig string) bool { _, known := f.closed.LoadOrStore(sig, true); return known }
 	x.closeForget = func(sig string) { f.closed.Delete(sig) }
 	x.left = &f.left
+	x.calls = f.naps.call
 	return x
 }
 
@@ -343,9 +346,17 @@ func (f *fuzzer) run(user context.Context) *Summary {
 	for i := range f.cfg.Workers {
 		workers.Go(func() { f.work(ctx, i) })
 	}
+	var dozers sync.WaitGroup
+	dozing, wake := context.WithCancel(ctx)
+	defer wake()
+	for i := range f.dozers() {
+		dozers.Go(func() { f.doze(dozing, f.cfg.Workers+i) })
+	}
 	done := make(chan struct{})
 	go func() {
 		workers.Wait()
+		wake()
+		dozers.Wait()
 		close(done)
 	}()
 	settle, enough := context.WithCancel(user)
@@ -420,11 +431,16 @@ func (f *fuzzer) tell(e Event) {
 	f.cfg.Events(e)
 }
 
-// work executes scripts until the run ends.
-func (f *fuzzer) work(ctx context.Context, id int) {
-	g := NewGenerator(f.cfg.Seed+uint64(id)*0x9E3779B97F4A7C15, GenConfig{
+// generator returns the generator of a worker.
+func (f *fuzzer) generator(id int) *Generator {
+	return NewGenerator(f.cfg.Seed+uint64(id)*0x9E3779B97F4A7C15, GenConfig{
 		Versions: f.cfg.Versions, Prefix: fmt.Sprintf("w%d", id), Username: f.cfg.Username, Password: f.cfg.Password, Light: f.cfg.Light,
 	})
+}
+
+// work executes scripts until the run ends.
+func (f *fuzzer) work(ctx context.Context, id int) {
+	g := f.generator(id)
 	x := f.executor()
 	for ctx.Err() == nil {
 		if n := f.execs.Add(1); f.cfg.Execs > 0 && n > f.cfg.Execs {
@@ -441,7 +457,7 @@ func (f *fuzzer) work(ctx context.Context, id int) {
 		f.packets.Add(r.packets)
 		f.received.Add(r.received)
 		f.bytes.Add(r.bytes)
-		if r.dialErr == nil && !r.slow {
+		if r.dialErr == nil && !r.slow && !lasting(s) {
 			f.learn(s, r, seed)
 			f.coverLearn(s, seed, epoch)
 		}
@@ -566,7 +582,7 @@ func (f *fuzzer) scrub(ctx context.Context) {
 	judge, wait := x.judged, x.closeWait
 	x.judged, x.closeWait = false, 0
 	defer func() { x.judged, x.closeWait = judge, wait }()
-	for i := range f.cfg.Workers {
+	for i := range f.rings {
 		prefix := fmt.Sprintf("w%d", i)
 		s := &Script{Version: v}
 		for k, id := range clientPool {

@@ -22,15 +22,19 @@ type Op uint8
 
 // The operations, with the fields of Step that each reads.
 const (
-	Open   Op = iota + 1 // open a network connection: Conn
-	Send                 // write Bytes, Repeat times
-	Drip                 // write Bytes in pieces of Size bytes with a pause of Gap between them
-	Answer               // acknowledge what has arrived unanswered, as Ack says
-	Settle               // wait until the connection's answers have come or it is quiet, at most Gap
-	Pause                // do nothing for Gap
-	Close                // end the connection in order: DISCONNECT is a Send of its own
-	Drop                 // reset the connection
-	Churn                // Size connections at once run Bytes' packets and are dropped, Repeat times each
+	Open       Op = iota + 1 // open a network connection: Conn
+	Send                     // write Bytes, Repeat times
+	Drip                     // write Bytes in pieces of Size bytes with a pause of Gap between them
+	Answer                   // acknowledge what has arrived unanswered, as Ack says
+	Settle                   // wait until the connection's answers have come or it is quiet, at most Gap
+	Pause                    // do nothing for Gap
+	Close                    // end the connection in order: DISCONNECT is a Send of its own
+	Drop                     // reset the connection
+	Churn                    // Size connections at once run Bytes' packets and are dropped, Repeat times each
+	Stall                    // read nothing more from the connection
+	Resume                   // read again
+	Meanwhile                // do the steps up to the next Meanwhile or Afterwards, Repeat times, while other Meanwhiles next to it do theirs
+	Afterwards               // go on when all the Meanwhiles before have ended
 )
 
 // Ack is how a step acknowledges.
@@ -55,9 +59,11 @@ type Step struct {
 	Repeat int
 	Size   int
 	Gap    time.Duration
+	// Counting has the Packet Identifier of a Send that is repeated count up.
+	Counting bool
 	// Edit says what was done to a legal packet, in words; "" for a legal one.
 	Edit string
 }
 
-// MaxConns is the greatest number of connections of a script.
+// MaxConns is the greatest number of connections of a script, and of each Meanwhile in it, whose connections are its own.
 const MaxConns = 4

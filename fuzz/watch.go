@@ -107,6 +107,8 @@ func (f *fuzzer) gone() <-chan struct{} {
 
 // quietly does something while no worker executes.
 func (f *fuzzer) quietly(do func()) {
+	f.naps.end()
+	defer f.naps.begin()
 	f.gate.Lock()
 	defer f.gate.Unlock()
 	do()
@@ -386,8 +388,8 @@ func (f *fuzzer) blame(ctx context.Context, t *trouble) {
 	defer cancel()
 	wait := f.quick(t)
 	// What depends on chance may need to be tried more than once.
-	for range 2 {
-		for _, s := range f.candidates(all) {
+	for _, list := range [][]*Script{f.candidates(all), f.meetings(all, t), f.candidates(all)} {
+		for _, s := range list {
 			if budget.Err() != nil {
 				break
 			}
@@ -411,8 +413,13 @@ func (f *fuzzer) candidates(all []*Script) []*Script {
 		return joined(some)
 	}
 	list := slices.Clone(all[:min(len(all), 2*f.cfg.Workers)])
+	for _, s := range f.asleep() {
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
 	for _, n := range []int{3, 8} {
-		for _, r := range f.rings {
+		for _, r := range f.rings[:min(len(f.rings), f.cfg.Workers)] {
 			if own := suspects([]*ring{r}); len(own) > 1 {
 				list = append(list, together(own[:min(len(own), n)]))
 			}
