@@ -147,8 +147,8 @@ func ReplayClient(ctx context.Context, cfg ClientConfig, s *Script) ([]*Finding,
 		return nil, err
 	}
 	defer p.ln.Close()
-	for range f.cfg.Replays {
-		all, err := p.replay(ctx, s)
+	for i := range f.cfg.Replays {
+		all, err := p.replay(ctx, s, slower(i))
 		if err != nil {
 			return nil, err
 		}
@@ -161,6 +161,9 @@ func ReplayClient(ctx context.Context, cfg ClientConfig, s *Script) ([]*Finding,
 	}
 	return f.sum.Findings, nil
 }
+
+// slower is how much more time the replay with that number gives a client than the run did.
+func slower(replay int) time.Duration { return 1 << min(2*replay, 4) }
 
 func newClientFuzzer(cfg *ClientConfig) (*clientFuzzer, error) {
 	if cfg.Seed == 0 {
@@ -349,14 +352,14 @@ func (f *clientFuzzer) found(ctx context.Context, p *player, t *trouble, s *Scri
 	f.tell(Event{Finding: x})
 	f.settling.Lock()
 	defer f.settling.Unlock()
-	fires := func(c context.Context, s *Script) bool {
-		all, err := p.replay(c, s)
+	fires := func(c context.Context, s *Script, slow time.Duration) bool {
+		all, err := p.replay(c, s, slow)
 		return err == nil && slices.ContainsFunc(all, func(u trouble) bool { return u.key() == t.key() })
 	}
 	var small *Script
-	if f.cfg.Minimise > 0 && fires(ctx, s) {
+	if f.cfg.Minimise > 0 && (fires(ctx, s, slower(0)) || fires(ctx, s, slower(1))) {
 		budget, cancel := context.WithTimeout(ctx, f.cfg.Minimise)
-		small = Minimise(budget, s, func(s *Script) bool { return fires(budget, s) })
+		small = Minimise(budget, s, func(s *Script) bool { return fires(budget, s, slower(0)) })
 		cancel()
 	}
 	best := s
@@ -365,10 +368,10 @@ func (f *clientFuzzer) found(ctx context.Context, p *player, t *trouble, s *Scri
 	}
 	tried, confirmed := 0, 0
 	for ctx.Err() == nil && tried < f.cfg.Replays {
-		tried++
-		if fires(ctx, best) {
+		if fires(ctx, best, slower(tried)) {
 			confirmed++
 		}
+		tried++
 	}
 	f.mu.Lock()
 	x.Minimal, x.Tried, x.Confirmed = small, tried, confirmed

@@ -146,7 +146,7 @@ func TestClientFaults(t *testing.T) {
 			if x.Confirmed == 0 || tc.steps > 0 && len(x.Best().Steps) > tc.steps {
 				t.Errorf("confirmed %d times by %d steps: %v", x.Confirmed, len(x.Best().Steps), x.Best().Describe())
 			}
-			if files, _ := filepath.Glob(filepath.Join(cfg.Corpus, "*.txt")); len(files) != sum.Corpus || sum.States == 0 {
+			if files, _ := filepath.Glob(filepath.Join(cfg.Corpus, "*.txt")); len(files) == 0 || len(files) > sum.Corpus || sum.States == 0 { // two may be the same
 				t.Errorf("%d files of %d scripts, %d states", len(files), sum.Corpus, sum.States)
 			}
 			if tc.oracle != OracleHang {

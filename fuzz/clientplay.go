@@ -411,8 +411,9 @@ func ended(p *process.Process) bool {
 	}
 }
 
-// replay runs a fresh client against a script.
-func (p *player) replay(ctx context.Context, s *Script) ([]trouble, error) {
+// replay runs a fresh client against a script, with so many times the wait for what it says: a machine may be slower than
+// it was, and a wait that is not needed ends early.
+func (p *player) replay(ctx context.Context, s *Script, slow time.Duration) ([]trouble, error) {
 	x, err := p.start(ctx)
 	if err != nil {
 		return nil, err
@@ -421,8 +422,8 @@ func (p *player) replay(ctx context.Context, s *Script) ([]trouble, error) {
 	for i := range s.Steps {
 		switch st := &s.Steps[i]; st.Op {
 		case Settle:
-			for wait := min(st.Gap, p.f.cfg.Patience); x.next(ctx, wait) != nil; { // and all that comes along with it
-				wait = 2 * time.Millisecond
+			for wait := min(slow*st.Gap, p.f.cfg.Patience); x.next(ctx, wait) != nil; { // and all that comes along with it
+				wait = slow * 2 * time.Millisecond
 			}
 		case Send:
 			for range max(1, st.Repeat) {
