@@ -2,7 +2,6 @@ package fuzz
 
 import (
 	"slices"
-	"time"
 
 	"github.com/mqlab/mqlab/codec"
 )
@@ -106,7 +105,6 @@ func capped(all []*Script, most int) []*Script {
 const (
 	abreastRounds = 20
 	abreastRepeat = 100 // of one packet
-	abreastPause  = 30 * time.Millisecond
 )
 
 // abreast returns a script that does what several do at the same time, again and again, each on connections of its own:
@@ -123,7 +121,7 @@ func abreast(all []*Script) *Script {
 			case Meanwhile, Afterwards:
 				continue
 			case Pause:
-				st.Gap = min(st.Gap, abreastPause)
+				st.Gap = min(st.Gap, mostPause)
 			}
 			s.Steps = append(s.Steps, st)
 		}

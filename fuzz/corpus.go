@@ -238,17 +238,23 @@ func forget(rings []*ring) {
 	}
 }
 
-// joined returns one script that does what several do, one after the other.
+// joined returns one script that does what several do, one after the other. None but the last waits for long.
 func joined(all []*Script) *Script {
 	if len(all) == 1 {
 		return all[0]
 	}
 	s := &Script{Version: all[0].Version}
-	for _, x := range all {
+	for i, x := range all {
 		if x.Version != s.Version && s.Version == 0 {
 			s.Version = x.Version
 		}
+		from := len(s.Steps)
 		s.Steps = append(s.Steps, x.Steps...)
+		for k := from; k < len(s.Steps) && i < len(all)-1; k++ {
+			if st := &s.Steps[k]; st.Op == Pause {
+				st.Gap = min(st.Gap, mostPause)
+			}
+		}
 		if slices.ContainsFunc(x.Steps, func(st Step) bool { return st.Op == Meanwhile }) {
 			s.Steps = append(s.Steps, Step{Op: Afterwards})
 		}

@@ -2,6 +2,7 @@ package fuzz
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -54,6 +55,26 @@ func (n *naps) begin() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ch = nil
+}
+
+// generator returns the generator of a worker.
+func (f *fuzzer) generator(id int) *Generator {
+	return NewGenerator(f.cfg.Seed+uint64(id)*0x9E3779B97F4A7C15, GenConfig{
+		Versions: f.cfg.Versions, Prefix: fmt.Sprintf("w%d", id), Username: f.cfg.Username, Password: f.cfg.Password, Light: f.cfg.Light,
+	})
+}
+
+// dozeAll starts the workers that wait. What it returns ends them.
+func (f *fuzzer) dozeAll(ctx context.Context) (stop func()) {
+	ctx, wake := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	for i := range f.dozers() {
+		all.Go(func() { f.doze(ctx, f.cfg.Workers+i) })
+	}
+	return func() {
+		wake()
+		all.Wait()
+	}
 }
 
 // doze executes slow scripts until the run ends.
@@ -111,18 +132,30 @@ func (f *fuzzer) asleep() []*Script {
 	return all
 }
 
-// meetings are scripts that do at the same time what was executed last, by several workers: what came of two clients that
-// met comes back where they meet again.
+// meetings are scripts that do at the same time what several workers did last: what came of two clients that met comes
+// back where they meet again.
 func (f *fuzzer) meetings(all []*Script, t *trouble) []*Script {
 	if c := t.oracle.Class(); c != OracleDied.Class() && c != OracleHang.Class() {
 		return nil
 	}
 	var list []*Script
-	for _, n := range []int{min(f.cfg.Workers, maxParts), maxParts} {
-		if n = min(n, len(all)); n > 1 {
-			s := abreast(all[:n])
+	add := func(some []*Script) {
+		if len(some) > 1 {
+			s := abreast(some[:min(len(some), maxParts)])
 			list = append(list, s, s)
 		}
+	}
+	add(all[:min(len(all), f.cfg.Workers)])
+	for _, n := range []int{2, 5} { // a session may have been left by what the same worker did before
+		var some []*Script
+		for _, r := range f.rings {
+			if own := suspects([]*ring{r}); len(own) > 0 {
+				own = slices.Clone(own[:min(len(own), n)])
+				slices.Reverse(own)
+				some = append(some, joined(own))
+			}
+		}
+		add(some)
 	}
 	return list
 }

@@ -346,17 +346,11 @@ func (f *fuzzer) run(user context.Context) *Summary {
 	for i := range f.cfg.Workers {
 		workers.Go(func() { f.work(ctx, i) })
 	}
-	var dozers sync.WaitGroup
-	dozing, wake := context.WithCancel(ctx)
-	defer wake()
-	for i := range f.dozers() {
-		dozers.Go(func() { f.doze(dozing, f.cfg.Workers+i) })
-	}
+	wake := f.dozeAll(ctx)
 	done := make(chan struct{})
 	go func() {
 		workers.Wait()
 		wake()
-		dozers.Wait()
 		close(done)
 	}()
 	settle, enough := context.WithCancel(user)
@@ -429,13 +423,6 @@ func (f *fuzzer) tell(e Event) {
 	f.events.Lock()
 	defer f.events.Unlock()
 	f.cfg.Events(e)
-}
-
-// generator returns the generator of a worker.
-func (f *fuzzer) generator(id int) *Generator {
-	return NewGenerator(f.cfg.Seed+uint64(id)*0x9E3779B97F4A7C15, GenConfig{
-		Versions: f.cfg.Versions, Prefix: fmt.Sprintf("w%d", id), Username: f.cfg.Username, Password: f.cfg.Password, Light: f.cfg.Light,
-	})
 }
 
 // work executes scripts until the run ends.

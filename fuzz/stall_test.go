@@ -227,8 +227,9 @@ func TestAbreast(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if n := len(joined([]*Script{b, a}).Steps); n != 4+1+1+3+1 {
-		t.Errorf("%d steps of two scripts", n)
+	whole := joined([]*Script{a, b, a}).Steps
+	if n := len(whole); n != 3+1+4+1+1+3+1 || whole[2].Gap != mostPause || whole[n-2].Gap != a.Steps[2].Gap {
+		t.Errorf("%d steps of three scripts, the first waits for %v, the last for %v", n, whole[2].Gap, whole[n-2].Gap)
 	}
 	var sizes []int
 	for _, group := range sessions(b) {
