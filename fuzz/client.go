@@ -148,7 +148,7 @@ func ReplayClient(ctx context.Context, cfg ClientConfig, s *Script) ([]*Finding,
 	}
 	defer p.ln.Close()
 	for i := range f.cfg.Replays {
-		all, err := p.replay(ctx, s, slower(i))
+		all, err := p.replay(ctx, s, slower(i+1))
 		if err != nil {
 			return nil, err
 		}

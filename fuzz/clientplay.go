@@ -20,6 +20,7 @@ const (
 	clientQuiet   = 30 * time.Millisecond
 	clientTurn    = 60 * time.Millisecond // for its next packet
 	clientBack    = 60 * time.Millisecond // for its next connection
+	clientEnd     = 20 * time.Millisecond // for what it says to the last step of a replay
 	clientSteps   = 200                   // of one client, so that its script can be run again
 	clientRounds  = 64                    // exchanges with one client
 	fenceID       = 0xFFF0                // Packet Identifiers from here on are those of fences
@@ -446,6 +447,9 @@ func (p *player) replay(ctx context.Context, s *Script, slow time.Duration) ([]t
 			}
 			x.connect(p.accept(ctx, x.p, p.f.cfg.Patience))
 		}
+	}
+	for wait := slow * clientEnd; !x.ended && x.next(ctx, wait) != nil; {
+		wait = slow * 2 * time.Millisecond
 	}
 	p.asked = askEvery + 1
 	return x.end(ctx, p), nil
