@@ -9,10 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/mqlab/mqlab/broker"
-	"github.com/mqlab/mqlab/internal/transport"
-	"github.com/mqlab/mqlab/scenarios"
 )
 
 // TestStamps holds the instant of an arrival against the wall clock around it.
@@ -99,54 +95,6 @@ func TestBackTo(t *testing.T) {
 		w := &worker{now: now, wall: wall}
 		if w.backTo(tt.stamp); w.now != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, w.now, tt.want)
-		}
-	}
-}
-
-// TestLazy holds which groups let arrivals wait for the next message, and that no message of theirs is late or lost.
-func TestLazy(t *testing.T) {
-	t.Parallel()
-	srv := newServer(t, broker.Config{})
-	target, err := transport.Parse(srv.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	two := uint8(2)
-	for _, tt := range []struct {
-		name string
-		edit func(*scenarios.Workload)
-		want bool
-	}{
-		{"QoS 1", func(*scenarios.Workload) {}, true},
-		{"QoS 0", func(w *scenarios.Workload) { w.Clients[0].Publish[0].QoS = scenarios.QoSMix{1} }, true},
-		{"QoS 2", func(w *scenarios.Workload) { w.Clients[0].Publish[0].QoS = scenarios.QoSMix{0, 0, 1} }, false},
-		{"QoS 2 in a phase", func(w *scenarios.Workload) { w.Phases[0].QoS = &two }, false},
-		{"closed", func(w *scenarios.Workload) { w.Model, w.Window, w.Clients[0].Publish[0].Rate = "closed", 5, 0 }, false},
-		{"QoS 0 subscription", func(w *scenarios.Workload) {
-			w.Clients[0].Subscribe = []scenarios.Subscription{{Filter: "none"}}
-		}, true},
-		{"QoS 1 subscription", func(w *scenarios.Workload) {
-			w.Clients[0].Subscribe = []scenarios.Subscription{{Filter: "none", QoS: 1}}
-		}, false},
-		{"slow link", func(w *scenarios.Workload) { w.Clients[0].Link = &scenarios.Link{Delay: time.Millisecond} }, false},
-	} {
-		w := pairs(4, 1, 500, 200*time.Millisecond)
-		w.Clients = w.Clients[1:]
-		tt.edit(w)
-		cfg := Config{Workload: w.Resolved(), Target: target.String()}
-		p, err := newPlan(&cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := p.groups[0].lazy(); got != tt.want {
-			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
-		}
-		r := mustRun(t, Config{Workload: w, Target: srv.URL})
-		if n := r.Totals.Published; n == 0 || tt.want && n != 400 {
-			t.Errorf("%s: %d messages", tt.name, n)
-		}
-		if q0 := w.Clients[0].Publish[0].QoS[0] > 0; !q0 && r.Totals.Acknowledged != r.Totals.Published {
-			t.Errorf("%s: of %d messages %d were acknowledged", tt.name, r.Totals.Published, r.Totals.Acknowledged)
 		}
 	}
 }

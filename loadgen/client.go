@@ -96,7 +96,6 @@ func (w *worker) newClient(g *group, index int) *client {
 			c.emitters[i].init(pub, c)
 		}
 	}
-	w.lazy = w.lazy && g.lazy()
 	w.clients = append(w.clients, c)
 	return c
 }

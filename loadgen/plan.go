@@ -79,24 +79,6 @@ type group struct {
 	shared bool
 }
 
-// lazy says that the group's clients owe the server no answer to anything: what arrives can wait a little.
-func (g *group) lazy() bool {
-	if !g.direct || g.path != "" || g.Link != nil || g.Respond != nil {
-		return false
-	}
-	for _, sub := range g.subs {
-		if sub.qos > 0 {
-			return false
-		}
-	}
-	for _, pub := range g.pubs {
-		if pub.flood || pub.request || slices.Contains(pub.levels, 2) {
-			return false
-		}
-	}
-	return true
-}
-
 type will struct {
 	*scenarios.WillMessage
 	topic, payload *scenarios.Template

@@ -85,12 +85,6 @@ func (p *poller) wait(timeout int64, f func(event)) error {
 	return nil
 }
 
-// pause waits for the timeout alone.
-func (p *poller) pause(timeout int64) {
-	ts := unix.NsecToTimespec(timeout)
-	_, _, _ = unix.Syscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
-}
-
 func (p *poller) collect(timeout int64) (int, error) {
 	if timeout <= 0 {
 		// Without a wait the call returns at once: the scheduler need not know of it.

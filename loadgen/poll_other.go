@@ -34,8 +34,6 @@ func (p *poller) wait(timeout int64, _ func(event)) error {
 	return nil
 }
 
-func (p *poller) pause(timeout int64) { time.Sleep(time.Duration(timeout)) }
-
 func (p *poller) wake() {
 	select {
 	case p.woken <- struct{}{}:

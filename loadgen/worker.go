@@ -15,8 +15,7 @@ const (
 	readBuffer  = 64 << 10
 	writeBatch  = 64 << 10 // of one client before others have their turn
 	fireBatch   = 256      // timers before sockets have their turn
-	lazyWait    = int64(250 * time.Microsecond)
-	dialsAtOnce = 64 // of all workers: connections not yet accepted; more would overflow the backlog of common servers
+	dialsAtOnce = 64       // of all workers: connections not yet accepted; more would overflow the backlog of common servers
 )
 
 // worker is an event loop on a thread of its own with a share of the clients. Everything of a client happens on it: there
@@ -32,7 +31,6 @@ type worker struct {
 
 	now   int64 // nanoseconds since the plan began
 	wall  int64 // the wall clock when the plan began, as of the last round
-	lazy  bool  // what arrives waits for the next timer that is near: it is stamped by the system, and nobody waits for an answer
 	t0    int64 // when the first message is due; never while connecting
 	end   int64 // when the last one is
 	phase int   // of now
@@ -85,7 +83,7 @@ func newWorker(p *plan, index int) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{
-		p: p, index: index, poll: poll, lazy: !p.closed, t0: never, end: never, read: make([]byte, readBuffer), out: make([]byte, 0, writeBatch+4096),
+		p: p, index: index, poll: poll, t0: never, end: never, read: make([]byte, readBuffer), out: make([]byte, 0, writeBatch+4096),
 		blocked: map[*client]struct{}{}, events: make([]phaseEvents, len(p.phases)),
 		st: newStats(len(p.groups), len(p.phases)), spare: newStats(len(p.groups), len(p.phases)),
 	}
@@ -131,10 +129,6 @@ func (w *worker) run() {
 			if timeout = w.timers.next(); timeout != never {
 				w.tick()
 				timeout -= w.now
-				if w.lazy && 0 < timeout && timeout <= lazyWait && len(w.blocked) == 0 {
-					w.poll.pause(timeout)
-					timeout = 0
-				}
 			}
 		}
 		if err := w.poll.wait(timeout, handle); err != nil {
