@@ -112,7 +112,10 @@ func (w *link) collect(r *result) {
 	n := len(r.troubles)
 	judged(w.judge, known, r)
 	w.judge = nil
-	if w.unsound() || w.first && !w.versed {
+	if w.unsound() { // an answer to what is not there by our reckoning breaks no rule
+		r.troubles = r.troubles[:n]
+	}
+	if w.first && !w.versed {
 		for i := range r.troubles[n:] {
 			r.troubles[n+i].warn = true
 		}
