@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -385,7 +386,11 @@ func TestRequestAndResponse(t *testing.T) {
 	srv := brokertest.NewServer(t, broker.Config{ResponseInformation: "answers"})
 	ctx := within(t)
 	server := connect(t, srv.URL, client.Config{})
+	var answering sync.WaitGroup // an answer is there before it is acknowledged
+	defer answering.Wait()
 	_, err := server.Subscribe(ctx, func(m *client.Message) {
+		answering.Add(1)
+		defer answering.Done()
 		if err := server.Respond(ctx, m, append([]byte("re: "), m.Payload...)); err != nil {
 			t.Error(err)
 		}
